@@ -1,0 +1,152 @@
+"""Decisions about refreshing: pure functions from state, facts and time to values.
+
+Something else acts on what is decided here. `now` is always Postgres' clock, jitter is uniform in [0, 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from domain.backoff import backoff
+from domain.errors import (
+    ClientMisconfigured,
+    GrantRejected,
+    NotSent,
+    OutcomeUnknown,
+    ProviderError,
+    RateLimited,
+    Unavailable,
+)
+from domain.provider import ProviderFacts, Replay
+from domain.timing import replay_of, timing_of
+from domain.token import ReauthReason, Status, TokenState
+
+#: Room left before expiry for the last-resort attempt: one deadline, and a few seconds for the queue.
+LAST_RESORT_MARGIN: Final = timedelta(seconds=10)
+#: From here on a failing connection is worth a person's attention, although it is still being retried.
+FAILURES_WORTH_AN_ALERT: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAt:
+    """The refresh token was not used up: present it again at `at`."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """Whether the refresh token was used up is unknown: recover, not before `recover_at`."""
+
+    recover_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsReauth:
+    """Only a person can help."""
+
+    reason: ReauthReason
+
+
+class HoldReason(StrEnum):
+    """Why calls to a provider are stopped for now."""
+
+    CLIENT_MISCONFIGURED = "client_misconfigured"
+    UNREACHABLE = "unreachable"
+    RATE_LIMITED = "rate_limited"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a failed attempt means.
+
+    Attributes:
+        token: What becomes of the token.
+        provider: What the failure says of the provider as a whole; None: nothing.
+        provider_retry_after: How long the provider asked everybody to stay away; None: it did not say.
+        worth_an_alert: The connection has failed often enough, or has expired, so that somebody should know.
+    """
+
+    token: RetryAt | InDoubt | NeedsReauth
+    provider: HoldReason | None = None
+    provider_retry_after: timedelta | None = None
+    worth_an_alert: bool = False
+
+
+def recovery_at(
+    token: TokenState, facts: ProviderFacts, *, presented_at: datetime, now: datetime
+) -> datetime:
+    """Return when an unanswered presentation may be repeated.
+
+    Never before the provider has had its settling time. Where repeating is allowed, at once after it; where
+    it is not known to be allowed, as late as the access token still serves, because every minute is one in
+    which the lost answer may still turn up.
+    """
+    timing = timing_of(facts)
+    settled = max(now, presented_at + timing.deadline + timing.settling)
+    if replay_of(facts) is not Replay.LAST_RESORT or token.expires_at is None:
+        return settled
+    return max(settled, token.expires_at - timing.deadline - LAST_RESORT_MARGIN)
+
+
+def window_has_room(token: TokenState, facts: ProviderFacts, *, now: datetime) -> bool:
+    """Say whether a presentation begun now still falls into the replay window of the unanswered one."""
+    window = facts.replay_window
+    if not isinstance(window, timedelta) or token.first_presented_at is None:
+        return False
+    return now + timing_of(facts).deadline <= token.first_presented_at + window
+
+
+def after_failure(
+    token: TokenState, facts: ProviderFacts, error: ProviderError, *, now: datetime, jitter: float
+) -> Verdict:
+    """Decide what a failed presentation means for the token and for its provider.
+
+    Args:
+        token: The row as it was claimed; its status is IN_DOUBT for a recovery attempt.
+        error: How the presentation failed.
+    """
+    failures = token.failures + 1
+    wait = backoff(failures, lifetime=token.lifetime, jitter=jitter, retry_after=error.retry_after)
+    retry = RetryAt(now + wait)
+    alert = failures >= FAILURES_WORTH_AN_ALERT or (token.expires_at is not None and token.expires_at <= now)
+    doubtful = token.status is Status.IN_DOUBT
+    match error:
+        case GrantRejected():
+            return Verdict(NeedsReauth(_why_rejected(token, facts, now=now)))
+        case ClientMisconfigured():
+            # The provider judged us, not the grant, and did so before looking at the refresh token.
+            return Verdict(
+                _still(retry, doubtful=doubtful), HoldReason.CLIENT_MISCONFIGURED, error.retry_after
+            )
+        case OutcomeUnknown():
+            presented_at = token.presented_at or now
+            recover_at = recovery_at(token, facts, presented_at=presented_at, now=now)
+            # An unanswered recovery is a new doubt with one attempt of its own, later than the one before.
+            not_before = now + wait if doubtful else recover_at
+            return Verdict(InDoubt(max(recover_at, not_before)), HoldReason.UNREACHABLE, None, alert)
+        case NotSent() | Unavailable():
+            return Verdict(_still(retry, doubtful=doubtful), HoldReason.UNREACHABLE, error.retry_after, alert)
+        case RateLimited():
+            return Verdict(
+                _still(retry, doubtful=doubtful), HoldReason.RATE_LIMITED, error.retry_after, alert
+            )
+        case _:
+            return Verdict(_still(retry, doubtful=doubtful), None, None, alert)
+
+
+def _still(retry: RetryAt, *, doubtful: bool) -> RetryAt | InDoubt:
+    """Keep a doubt a doubt: an attempt that was not processed neither confirms nor ends it."""
+    return InDoubt(retry.at) if doubtful else retry
+
+
+def _why_rejected(token: TokenState, facts: ProviderFacts, *, now: datetime) -> ReauthReason:
+    """Tell honestly why a grant is refused: after a doubt, a lost rotation is likelier than a revocation."""
+    if token.status is not Status.IN_DOUBT or replay_of(facts) is Replay.FREELY:
+        return ReauthReason.GRANT_REJECTED
+    if replay_of(facts) is Replay.WITHIN_WINDOW and window_has_room(token, facts, now=now):
+        return ReauthReason.GRANT_REJECTED
+    return ReauthReason.ROTATION_PROBABLY_LOST
