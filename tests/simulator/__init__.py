@@ -1,0 +1,1 @@
+"""The provider simulator, spoken to over loopback like a provider."""
