@@ -1,0 +1,175 @@
+"""Reads what providers answer: strict about the tokens, lenient about what can be done without."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from domain.errors import Malformed
+from domain.token import Answer
+from providers.definition import AnswerField, ProviderDefinition
+
+#: RFC 6749 appendix A.12 and A.17: tokens are made of visible ASCII characters and the space.
+_TOKEN: Final = re.compile(r"[\x20-\x7e]+")
+#: No access token lives longer on purpose; a larger number is milliseconds or a mistake.
+LONGEST_LIFETIME: Final = timedelta(days=10 * 366)
+#: The longest a provider is stayed away from at its own word.
+LONGEST_RETRY_AFTER: Final = timedelta(hours=24)
+#: RFC 6749's names of the answer's fields, and the ones in use for the refresh token's own lifetime.
+_NAMES: Final[Mapping[AnswerField, tuple[str, ...]]] = {
+    "access_token": ("access_token",),
+    "refresh_token": ("refresh_token",),
+    "token_type": ("token_type",),
+    "expires_in": ("expires_in",),
+    "scope": ("scope",),
+    "refresh_expires_in": (
+        "refresh_token_expires_in",
+        "refresh_expires_in",
+        "x_refresh_token_expires_in",
+    ),
+}
+
+
+def _token(value: str) -> str:
+    if not _TOKEN.fullmatch(value):
+        raise ValueError("is not a token")
+    return value
+
+
+def _lifetime(value: object) -> timedelta | None:
+    """Return a lifetime in seconds, None for what is none: an unknown lifetime must not cost the tokens.
+
+    google-auth notes that some servers send a string; 0 and less are sent for "does not expire".
+    """
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,6})?", value.strip()):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not 0 < value <= LONGEST_LIFETIME.total_seconds():
+        return None
+    return timedelta(seconds=int(value))
+
+
+def scopes(value: object) -> tuple[str, ...] | None:
+    """Return a scope list, written with spaces (RFC 6749 §3.3), commas or as an array; None for none."""
+    if isinstance(value, list):
+        value = " ".join(item for item in value if isinstance(item, str))
+    if not isinstance(value, str):
+        return None
+    return tuple(part for part in re.split(r"[\s,]+", value) if part) or None
+
+
+def _absent(value: object) -> object:
+    # Some providers write "" where RFC 6749 §6 leaves the field out; both mean that the old one stays.
+    return None if value == "" else value
+
+
+class _TokenAnswer(BaseModel):
+    """RFC 6749 §5.1, only the fields used. The tokens are strict; the rest never loses them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, hide_input_in_errors=True)
+
+    access_token: Annotated[str, AfterValidator(_token)]
+    refresh_token: Annotated[str | None, BeforeValidator(_absent)] = None
+    token_type: str | None = None
+    expires_in: Annotated[timedelta | None, BeforeValidator(_lifetime)] = None
+    scope: Annotated[tuple[str, ...] | None, BeforeValidator(scopes)] = None
+    refresh_expires_in: Annotated[timedelta | None, BeforeValidator(_lifetime)] = Field(default=None)
+
+
+def json_object(body: bytes) -> dict[str, Any] | None:
+    """Return the JSON object a body holds, whatever its content type claims; None if it holds none."""
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def member(document: object, path: str) -> object:
+    """Return what a dotted path leads to, None for nowhere: ``error.errors.0.reason``."""
+    for part in path.split("."):
+        if isinstance(document, dict):
+            document = document.get(part)
+        elif isinstance(document, list) and part.isdecimal() and int(part) < len(document):
+            document = document[int(part)]
+        else:
+            return None
+    return document
+
+
+def token_answer(
+    definition: ProviderDefinition, document: Mapping[str, Any] | None, *, status: int
+) -> Answer:
+    """Return the tokens of a successful answer.
+
+    Raises:
+        Malformed: It holds no usable tokens; the code says why, and never quotes it.
+    """
+    if document is None:
+        raise Malformed("answer_not_json", http_status=status)
+    found = {}
+    for name, usual in _NAMES.items():
+        for path in definition.answer_names.get(name, usual):
+            if (value := member(document, path)) is not None:
+                found[name] = value
+                break
+    wrong: str | None = None
+    answer: _TokenAnswer | None = None
+    try:
+        answer = _TokenAnswer.model_validate(found)
+        if answer.refresh_token is not None:
+            _token(answer.refresh_token)
+    except ValidationError as error:
+        wrong = f"answer_{error.errors(include_input=False, include_context=False)[0]['loc'][0]}_invalid"
+    except ValueError:
+        wrong = "answer_refresh_token_invalid"
+    # Raised here and not above: a validation error holds the value it rejects.
+    if answer is None or wrong is not None:
+        raise Malformed(wrong or "answer_invalid", http_status=status)
+    if answer.token_type is not None and answer.token_type.lower() not in definition.token_types:
+        raise Malformed("answer_token_type_unknown", http_status=status)
+    return Answer(
+        access_token=SecretStr(answer.access_token),
+        refresh_token=None if answer.refresh_token is None else SecretStr(answer.refresh_token),
+        expires_in=answer.expires_in,
+        scope=answer.scope,
+        refresh_expires_in=answer.refresh_expires_in,
+    )
+
+
+def instant(value: object) -> datetime | None:
+    """Return an instant given in Unix seconds, as a number or digits; None for what is none."""
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value[:13])
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 32503680000:
+        return None
+    return datetime.fromtimestamp(value, UTC)
+
+
+def retry_after(headers: Mapping[str, str]) -> timedelta | None:
+    """Return how long the provider asks us to stay away (RFC 9110 §10.2.3), at most a day; None if unsaid.
+
+    A date is read against the answer's own Date header: the two come from one clock, whatever ours says.
+    """
+    text = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return min(timedelta(seconds=int(text)), LONGEST_RETRY_AFTER)
+    until, sent = _date(text), _date(headers.get("date", ""))
+    if until is None or sent is None:
+        return None
+    return min(max(until - sent, timedelta(0)), LONGEST_RETRY_AFTER)
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        parsed = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)

@@ -1,0 +1,85 @@
+"""Presents refresh tokens and checks access tokens: prepared first, sent once, judged strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Protocol
+
+from pydantic import SecretStr
+
+from domain.token import Answer, Credentials
+from providers.app_credentials import AppCredentials
+from providers.definition import ProviderDefinition
+from providers.http import WireAnswer, WireRequest
+from providers.judgement import CheckResult, judge_check, judge_token
+from providers.requests import PreparedCall, prepare_check, prepare_refresh
+
+
+class Exchanges(Protocol):
+    """What the client needs of `providers.http.Wire`."""
+
+    def exchange(self, request: WireRequest, *, deadline: timedelta) -> WireAnswer:
+        """Send one request and return its whole answer."""
+        ...
+
+
+class ProviderClient:
+    """Speaks to every provider in its own dialect. Stateless but for the wire's connections; thread-safe."""
+
+    def __init__(self, wire: Exchanges) -> None:
+        self._wire = wire
+
+    @staticmethod
+    def prepare(
+        definition: ProviderDefinition,
+        app: AppCredentials | None,
+        credentials: Credentials,
+        metadata: Mapping[str, object],
+    ) -> PreparedCall:
+        """Build the refresh request without sending it (see `providers.requests.prepare_refresh`)."""
+        return prepare_refresh(definition, app, credentials, metadata)
+
+    def present(self, prepared: PreparedCall, *, deadline: timedelta) -> Answer:
+        """Send a prepared refresh request, once, and return the provider's tokens.
+
+        Args:
+            deadline: Total time of the call.
+
+        Raises:
+            ProviderError: The kind that says what to do next; nothing else is raised for what a provider
+                or the network does.
+        """
+        answer = self._wire.exchange(prepared.request, deadline=deadline)
+        return judge_token(prepared.definition, answer, secrets=prepared.secrets)
+
+    def refresh(
+        self,
+        definition: ProviderDefinition,
+        app: AppCredentials | None,
+        credentials: Credentials,
+        metadata: Mapping[str, object],
+        *,
+        deadline: timedelta,
+    ) -> Answer:
+        """Prepare and present in one step; raises what `prepare` and `present` raise."""
+        return self.present(prepare_refresh(definition, app, credentials, metadata), deadline=deadline)
+
+    def check(
+        self,
+        definition: ProviderDefinition,
+        app: AppCredentials | None,
+        access_token: SecretStr,
+        *,
+        deadline: timedelta,
+    ) -> CheckResult:
+        """Ask the provider whether an access token is alive.
+
+        Raises:
+            GrantRejected: It does not accept the token. A reason to refresh, not yet a death.
+            ProviderError: Any other kind: nothing is known about the token.
+            ConfigurationError: The provider has no health check.
+        """
+        prepared = prepare_check(definition, app, access_token)
+        answer = self._wire.exchange(prepared.request, deadline=deadline)
+        return judge_check(definition, answer, secrets=prepared.secrets)

@@ -1,0 +1,215 @@
+"""Builds the requests a definition describes, before anything is promised to anybody.
+
+Whatever can fail about a request fails here, so that between the stamp "presented" and the send there is
+nothing left but the wire.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from urllib.parse import quote_plus, urlencode
+
+import httpx2
+from authlib.oauth2 import ClientAuth as AuthlibClientAuth
+from authlib.oauth2.rfc6749.parameters import prepare_token_request
+from pydantic import SecretStr
+
+from domain.errors import ClientMisconfigured, ConfigurationError
+from domain.provider import GrantKind, Replay
+from domain.token import Credentials
+from providers.app_credentials import AppCredentials, configured
+from providers.definition import BodyFormat, Check, ClientAuth, Endpoint, ProviderDefinition
+from providers.http import WireRequest
+
+_PLACEHOLDER = re.compile(r"\{(access_token|client_id)\}")
+#: RFC 6749 appendix A.12, A.17: visible ASCII and the space. What else is stored was damaged on its way here.
+_TOKEN = re.compile(r"[\x20-\x7e]+")
+_FORM = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedCall:
+    """A call that only needs sending. `repr` names provider and endpoint, nothing else.
+
+    Attributes:
+        secrets: What the call carries; judgement keeps it out of error codes that quote the provider.
+    """
+
+    definition: ProviderDefinition = field(repr=False)
+    endpoint: Endpoint
+    request: WireRequest = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+    provider_id: str = ""
+
+
+@lru_cache(maxsize=1024)
+def _url(text: str) -> httpx2.URL:
+    return httpx2.URL(text)
+
+
+def _sendable(token: SecretStr, what: str) -> str:
+    text = token.get_secret_value()
+    if not _TOKEN.fullmatch(text):
+        raise ConfigurationError(
+            f"the connection's {what} is empty or holds characters that no token has; import it again"
+        )
+    return text
+
+
+def _usable(value: object) -> bool:
+    return (
+        isinstance(value, str | int)
+        and not isinstance(value, bool)
+        and bool(str(value).strip())
+        and str(value).isprintable()
+    )
+
+
+def metadata_problem(definition: ProviderDefinition, metadata: Mapping[str, object]) -> str | None:
+    """Return what a connection's metadata lacks to be refreshed, and how to mend it; None if nothing."""
+    for key in definition.required_metadata:
+        value = metadata.get(key)
+        if not _usable(value):
+            return (
+                f"metadata.{key}: provider {definition.id!r} needs it to refresh, as a text or a number; "
+                f'import the connection with "metadata": {{"{key}": "..."}}'
+            )
+    return None
+
+
+def prepare_refresh(
+    definition: ProviderDefinition,
+    app: AppCredentials | None,
+    credentials: Credentials,
+    metadata: Mapping[str, object],
+) -> PreparedCall:
+    """Build the one POST that brings a new access token (RFC 6749 §6, §4.4.2).
+
+    Raises:
+        ClientMisconfigured: We have no client id, or no secret where the provider wants one.
+        ConfigurationError: This connection cannot be refreshed as it is; the message says what it lacks.
+    """
+    if app is None or not configured(definition, app):
+        raise ClientMisconfigured("app_not_configured")
+    if definition.grant is GrantKind.NONE or definition.token_url is None:
+        raise ConfigurationError(f"provider {definition.id!r} has no refresh: its tokens do not expire")
+    if (problem := metadata_problem(definition, metadata)) is not None:
+        raise ConfigurationError(problem)
+    fields: dict[str, str] = {}
+    if definition.grant is GrantKind.REFRESH_TOKEN:
+        if credentials.refresh_token is None:
+            raise ConfigurationError("the connection has no refresh token; the user has to connect again")
+        fields["refresh_token"] = _sendable(credentials.refresh_token, "refresh token")
+    for name, key in definition.metadata_fields.items():
+        fields[name] = str(metadata[key])
+    fields.update(definition.token_params)
+    secret = "" if app.client_secret is None else app.client_secret.get_secret_value()
+    headers = dict(definition.token_headers)
+    if definition.body_format is BodyFormat.FORM and not definition.field_names:
+        content = _standard_form(definition, app.client_id, secret, fields, headers)
+    else:
+        content = _dialect(definition, app.client_id, secret, fields, headers)
+    request = WireRequest(
+        method="POST",
+        url=_url(definition.token_url),
+        headers=headers,
+        content=content,
+        fresh=definition.replay is Replay.LAST_RESORT,
+    )
+    secrets = (fields.get("refresh_token", ""), secret, credentials.access_token.get_secret_value())
+    return PreparedCall(definition, Endpoint.TOKEN, request, secrets, definition.id)
+
+
+def _standard_form(
+    definition: ProviderDefinition,
+    client_id: str,
+    secret: str,
+    fields: dict[str, str],
+    headers: dict[str, str],
+) -> bytes:
+    body: str = prepare_token_request(definition.grant.value, **fields)
+    if definition.client_auth is ClientAuth.CLIENT_SECRET_BASIC:
+        # RFC 6749 §2.3.1 encodes both before they are joined; Authlib leaves that out.
+        client_id, secret = quote_plus(client_id), quote_plus(secret)
+    auth = AuthlibClientAuth(client_id, secret, definition.client_auth.value)
+    _, _, body = auth.prepare("POST", definition.token_url, headers, body)
+    headers["Content-Type"] = _FORM
+    return body.encode("ascii")
+
+
+def _dialect(
+    definition: ProviderDefinition,
+    client_id: str,
+    secret: str,
+    fields: dict[str, str],
+    headers: dict[str, str],
+) -> bytes:
+    """Write the request in JSON, or under names of the provider's own, which Authlib has no notion of."""
+    fields = {"grant_type": definition.grant.value, **fields}
+    match definition.client_auth:
+        case ClientAuth.CLIENT_SECRET_BASIC:
+            auth = AuthlibClientAuth(quote_plus(client_id), quote_plus(secret), "client_secret_basic")
+            auth.prepare("POST", definition.token_url, headers, "")
+        case ClientAuth.CLIENT_SECRET_POST:
+            fields |= {"client_id": client_id, "client_secret": secret}
+        case ClientAuth.NONE:
+            fields |= {"client_id": client_id}
+    names = {str(usual): name for usual, name in definition.field_names.items()}
+    renamed = {names.get(name, name): value for name, value in fields.items()}
+    return _encode(renamed, definition.body_format, headers)
+
+
+def prepare_check(
+    definition: ProviderDefinition, app: AppCredentials | None, access_token: SecretStr
+) -> PreparedCall:
+    """Build the request that asks whether an access token is alive.
+
+    Raises:
+        ClientMisconfigured: The request needs our client id, and we have none.
+        ConfigurationError: The provider has no health check.
+    """
+    check = definition.check
+    if check is None:
+        raise ConfigurationError(
+            f"provider {definition.id!r} has no health check; add [providers.{definition.id}.check]"
+        )
+    token = _sendable(access_token, "access token")
+    if app is None and "{client_id}" in check.templates:
+        raise ClientMisconfigured("app_not_configured")
+    values = {"access_token": token, "client_id": "" if app is None else app.client_id}
+    headers = dict(check.headers)
+    if check.bearer:
+        headers["Authorization"] = f"Bearer {token}"
+    request = WireRequest(
+        method=check.method,
+        url=_url(check.url),
+        headers=headers,
+        content=_check_body(check, values, headers),
+        secret_query=urlencode(_filled(check.query, values)).encode("ascii"),
+    )
+    return PreparedCall(definition, Endpoint.CHECK, request, (token,), definition.id)
+
+
+def _check_body(check: Check, values: Mapping[str, str], headers: dict[str, str]) -> bytes | None:
+    if not check.body:
+        return None
+    return _encode(_filled(check.body, values), check.body_format, headers)
+
+
+def _filled(templates: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+    # One pass, so that a value which happens to look like a placeholder is not filled again.
+    return {
+        name: _PLACEHOLDER.sub(lambda match: values[match.group(1)], text) for name, text in templates.items()
+    }
+
+
+def _encode(fields: Mapping[str, str], body_format: BodyFormat, headers: dict[str, str]) -> bytes:
+    if body_format is BodyFormat.JSON:
+        headers["Content-Type"] = "application/json"
+        return json.dumps(fields).encode("ascii")
+    headers["Content-Type"] = _FORM
+    return urlencode(fields).encode("ascii")
