@@ -1,0 +1,31 @@
+"""What beat ticks, and how often: names and seconds, nothing of ours is imported.
+
+Beat only ticks. A tick's message expires before the next but one is due, so that a queue that stood still
+does not fill with ticks; two beats, or none for a while, do no harm.
+"""
+
+from typing import Final
+
+#: The scheduling tasks mark what is due in Postgres and publish one message per token.
+SECONDS_BETWEEN_REFRESH_TICKS: Final = 1.0
+SECONDS_BETWEEN_HEALTH_TICKS: Final = 2.0
+#: Housekeeping looks for connections whose provider cannot be called, and tells.
+SECONDS_BETWEEN_HOUSEKEEPING: Final = 60.0
+
+BEAT_SCHEDULE: Final = {
+    "schedule-refreshes": {
+        "task": "evergrant.schedule_refreshes",
+        "schedule": SECONDS_BETWEEN_REFRESH_TICKS,
+        "options": {"queue": "control", "expires": 2 * SECONDS_BETWEEN_REFRESH_TICKS},
+    },
+    "schedule-checks": {
+        "task": "evergrant.schedule_checks",
+        "schedule": SECONDS_BETWEEN_HEALTH_TICKS,
+        "options": {"queue": "control", "expires": 2 * SECONDS_BETWEEN_HEALTH_TICKS},
+    },
+    "housekeeping": {
+        "task": "evergrant.housekeeping",
+        "schedule": SECONDS_BETWEEN_HOUSEKEEPING,
+        "options": {"queue": "control", "expires": SECONDS_BETWEEN_HOUSEKEEPING},
+    },
+}

@@ -1,0 +1,1 @@
+"""The unified token service's parts: refresh protocol, health checks, scheduling, import, alerts, wiring."""

@@ -1,0 +1,32 @@
+"""Words beside the codes that results carry."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: A word for people beside each code. Codes that providers coin have none and speak for themselves.
+MESSAGES: Final = {
+    "in_doubt": "the refresh token was sent and no answer is known; recovery waits for its time",
+    "minimum_interval": "the token was refreshed a moment ago",
+    "lease_held": "another worker is refreshing this token",
+    "provider_not_configured": "set the provider's client id and secret",
+    "unknown_provider": "no provider definition has this id",
+    "rate": "the provider's request rate is used up for the moment",
+    "concurrency": "the provider's share of this worker is in use",
+    "client_misconfigured": "the provider refuses our client; see the open alert",
+    "unreachable": "the provider does not answer; calls are held back",
+    "rate_limited": "the provider asked us to stay away",
+    "grant_rejected": "the provider does not honour this grant any more; the user must reconnect",
+    "rotation_probably_lost": "a rotated refresh token was probably lost; the user must reconnect",
+    "token_revoked": "the provider does not accept this token any more; the user must reconnect",
+    "not_found": "no such connection",
+    "disconnected": "the connection was disconnected",
+    "unreadable": "the sealed token cannot be opened; see the open alert",
+}
+
+
+def explained(code: str | None) -> dict[str, str] | None:
+    """Return the contract's `error` object for a code; None for none."""
+    if code is None:
+        return None
+    return {"code": code, "message": MESSAGES.get(code, code.replace("_", " "))}

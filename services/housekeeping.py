@@ -1,0 +1,38 @@
+"""Housekeeping: what no single token's task would notice."""
+
+from __future__ import annotations
+
+import structlog
+
+from services import alerts
+from services.codes import MESSAGES
+from services.providers import NotReady, ProviderDesk
+from storage.alerts import AlertStore
+from storage.engine import Engine
+from storage.inspection import providers_in_use
+
+log = structlog.get_logger(__name__)
+
+
+class Housekeeping:
+    """Tells of connections that wait because this deployment cannot call their provider."""
+
+    def __init__(self, engine: Engine, alert_store: AlertStore, desk: ProviderDesk) -> None:
+        self._engine = engine
+        self._alerts = alert_store
+        self._desk = desk
+
+    def run(self) -> None:
+        """Open an alert for each provider in use that cannot be called, and resolve the others'.
+
+        Raises:
+            ServiceUnavailable: Postgres is away.
+        """
+        for provider_id in sorted(providers_in_use(self._engine)):
+            ready = self._desk.ready(provider_id)
+            if isinstance(ready, NotReady):
+                spec = alerts.not_configured(provider_id, MESSAGES[ready.code])
+                self._alerts.open(spec)
+                log.warning("provider_not_callable", provider=provider_id, code=ready.code)
+            else:
+                self._alerts.resolve(alerts.not_configured_cause(provider_id))

@@ -1,0 +1,213 @@
+"""Importing connections: one JSON object a line, bad lines reported, good ones kept, memory constant."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Annotated, Final
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+)
+
+from domain.errors import ConfigurationError
+from domain.provider import GrantKind
+from domain.schedule import after_import
+from domain.token import Credentials
+from providers.definition import ProviderDefinition
+from providers.requests import metadata_problem
+from services.providers import ProviderDesk
+from storage.importing import Importer as BatchWriter
+from storage.importing import ImportOutcome, NewConnection
+
+#: Lines committed together; a killed import loses at most this much work, and repeating it is harmless.
+BATCH: Final = 1000
+#: A line longer than this is no connection; it is reported and not parsed.
+LONGEST_LINE: Final = 256 * 1024
+
+_Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
+_Secret = Annotated[SecretStr, Field(min_length=1, max_length=65536)]
+
+
+_REFUSALS: Final = {
+    "spent_refresh_token": (
+        "refresh_token: is known to be spent; presenting it could kill the living grant. "
+        "Leave the line out, or let the user connect again"
+    ),
+    "unstorable_text": "holds a character that Postgres cannot store (NUL, or half of a surrogate pair)",
+}
+
+
+class ImportLine(BaseModel):
+    """One line of the import format.
+
+    Attributes:
+        refresh_token: None where the provider issued none.
+        expires_at: ISO 8601 with an offset; None: unknown or never, as the provider's definition says.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    user_id: _Name
+    provider_id: _Name
+    account_id: Annotated[str, StringConstraints(max_length=255)] = ""
+    access_token: _Secret
+    refresh_token: _Secret | None = None
+    expires_at: AwareDatetime | None = None
+    scope: list[_Name] = Field(default_factory=list, max_length=500)
+    metadata: dict[str, object] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A line that was not imported. `reason` holds no part of a token."""
+
+    line: int
+    reason: str
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """How many lines came to what."""
+
+    outcomes: Counter[ImportOutcome] = field(default_factory=Counter)
+    rejected: int = 0
+
+    @property
+    def lines(self) -> int:
+        """Lines read, blank ones not counted."""
+        return self.rejected + self.outcomes.total()
+
+
+class Importer:
+    """Reads lines, judges each by its provider's definition, and stores them batch by batch."""
+
+    def __init__(
+        self,
+        writer: BatchWriter,
+        desk: ProviderDesk,
+        *,
+        clock: Callable[[], datetime],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """Take the stores.
+
+        Args:
+            clock: Postgres\' clock.
+        """
+        self._writer = writer
+        self._desk = desk
+        self._clock = clock
+        self._jitter = jitter
+
+    def run(
+        self,
+        lines: Iterable[bytes],
+        *,
+        replace: bool,
+        on_rejected: Callable[[Rejected], None],
+        on_progress: Callable[[int], None],
+    ) -> ImportReport:
+        """Import every line that can be imported.
+
+        Args:
+            replace: Replace the credentials of existing connections too (never by a spent refresh token).
+            on_rejected: Called for each bad line, as it is met.
+            on_progress: Called with the bytes read since the last call.
+
+        Raises:
+            ServiceUnavailable: Postgres is away; what was reported is stored, and repeating is harmless.
+        """
+        report = ImportReport()
+
+        def reject(line: int, reason: str) -> None:
+            report.rejected += 1
+            on_rejected(Rejected(line, reason))
+
+        numbered = ((number, line) for number, line in enumerate(lines, start=1))
+        while batch := list(islice(numbered, BATCH)):
+            now = self._clock()
+            accepted: list[tuple[int, NewConnection]] = []
+            for number, line in batch:
+                try:
+                    connection = self._judge(line, now)
+                except ConfigurationError as error:
+                    reject(number, str(error))
+                else:
+                    if connection is not None:
+                        accepted.append((number, connection))
+            self._store(accepted, replace=replace, report=report, reject=reject)
+            on_progress(sum(len(line) for _, line in batch))
+        return report
+
+    def _store(
+        self,
+        accepted: list[tuple[int, NewConnection]],
+        *,
+        replace: bool,
+        report: ImportReport,
+        reject: Callable[[int, str], None],
+    ) -> None:
+        results = self._writer.import_batch([new for _, new in accepted], replace_credentials=replace)
+        for (number, _), result in zip(accepted, results, strict=True):
+            if result.outcome == "refused":
+                reject(number, _REFUSALS[result.reason or "spent_refresh_token"])
+            else:
+                report.outcomes[result.outcome] += 1
+
+    def _judge(self, line: bytes, now: datetime) -> NewConnection | None:
+        """Return the connection of one line; None for a blank one.
+
+        Raises:
+            ConfigurationError: Says what is wrong with the line, naming its fields and never their values.
+        """
+        if not line.strip():
+            return None
+        if len(line) > LONGEST_LINE:
+            raise ConfigurationError(f"longer than {LONGEST_LINE} bytes")
+        try:
+            parsed = ImportLine.model_validate_json(line)
+        except ValidationError as error:
+            raise ConfigurationError("; ".join(_problems(error))) from None
+        definition = self._desk.catalogue.get(parsed.provider_id)
+        _require(definition, parsed)
+        facts = definition.facts
+        refreshable = facts.grant is GrantKind.CLIENT_CREDENTIALS or (
+            facts.grant is GrantKind.REFRESH_TOKEN and parsed.refresh_token is not None
+        )
+        expires_at = None if parsed.expires_at is None else parsed.expires_at.astimezone(UTC)
+        return NewConnection(
+            user_id=parsed.user_id,
+            provider_id=parsed.provider_id,
+            account_id=parsed.account_id,
+            credentials=Credentials(parsed.access_token, parsed.refresh_token),
+            scope=tuple(parsed.scope),
+            metadata=parsed.metadata,
+            refreshable=refreshable,
+            schedule=after_import(
+                facts, now=now, expires_at=expires_at, refreshable=refreshable, jitter=self._jitter()
+            ),
+        )
+
+
+def _require(definition: ProviderDefinition, parsed: ImportLine) -> None:
+    """Refuse a line that could never be kept fresh, and say what it lacks."""
+    problem = metadata_problem(definition, parsed.metadata)
+    if problem is not None:
+        raise ConfigurationError(f"metadata: {problem}")
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    for item in error.errors(include_url=False, include_input=False, include_context=False):
+        place = ".".join(str(part) for part in item["loc"])
+        yield f"{place}: {item['msg']}" if place else str(item["msg"])

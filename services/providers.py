@@ -1,0 +1,91 @@
+"""The desk where a provider's definition, our app's credentials and its policy facts come together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from domain.errors import ConfigurationError
+from domain.provider import ProviderFacts
+from providers.app_credentials import AppCredentials, all_from_environment, configured
+from providers.catalogue import Catalogue
+from providers.definition import ProviderDefinition
+from services.admission import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyProvider:
+    """A provider that can be called: definition, credentials, facts, and the scopes of its breakers."""
+
+    definition: ProviderDefinition
+    app: AppCredentials
+    facts: ProviderFacts
+    scope: Scope
+    check_scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class NotReady:
+    """A provider that cannot be called, and why in a word."""
+
+    code: str
+
+
+class ProviderDesk:
+    """Immutable after start; built once per process."""
+
+    def __init__(self, catalogue: Catalogue, environment: Mapping[str, str]) -> None:
+        """Bring definitions and credentials together.
+
+        Raises:
+            ConfigurationError: A client id or secret is malformed; names the variable.
+        """
+        self._catalogue = catalogue
+        self._apps = all_from_environment(catalogue, environment)
+        self._ready = {definition.id: self._prepare(definition) for definition in catalogue}
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The definitions, configured or not."""
+        return self._catalogue
+
+    def ready(self, provider_id: str) -> ReadyProvider | NotReady:
+        """Return what is needed to call a provider, or why it cannot be called."""
+        return self._ready.get(provider_id, NotReady("unknown_provider"))
+
+    def callable_providers(self) -> list[ReadyProvider]:
+        """Return every provider that can be called."""
+        return [ready for ready in self._ready.values() if isinstance(ready, ReadyProvider)]
+
+    def configured(self, provider_id: str) -> bool:
+        """Say whether the provider can be called as this process was started."""
+        return isinstance(self.ready(provider_id), ReadyProvider)
+
+    def display_name(self, provider_id: str) -> str:
+        """Return the provider's name for people; its id where no definition has it."""
+        try:
+            return self._catalogue.get(provider_id).display_name
+        except ConfigurationError:
+            return provider_id
+
+    def _prepare(self, definition: ProviderDefinition) -> ReadyProvider | NotReady:
+        app = self._apps.get(definition.id)
+        if app is None or not configured(definition, app):
+            return NotReady("provider_not_configured")
+        return ReadyProvider(
+            definition,
+            app,
+            definition.facts,
+            _scope(definition, app, str(definition.token_url or definition.id)),
+            _scope(definition, app, "check"),
+        )
+
+
+def _scope(definition: ProviderDefinition, app: AppCredentials, endpoint: str) -> Scope:
+    return Scope(
+        key=f"{definition.id}|{app.client_id}|{endpoint}",
+        provider_id=definition.id,
+        display_name=definition.display_name,
+        max_concurrency=definition.max_concurrency,
+        max_per_second=definition.max_requests_per_second,
+    )

@@ -1,0 +1,218 @@
+"""The refresh protocol, step by step: admit, claim, present, judge, commit, record.
+
+The lease decides who may present; the version decides whose answer lands. Two statements on the way that
+goes well, and no transaction while the provider is being asked.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID, uuid4
+
+import structlog
+
+from domain.asks import (
+    ClaimAgain,
+    HeldByAnother,
+    Lapsed,
+    Outcome,
+    Recover,
+    RefreshAsk,
+    Settled,
+    standing,
+)
+from domain.policy import recovery_at
+from domain.provider import Timing
+from domain.timing import timing_of
+from domain.token import TokenState
+from services.admission import Admission, Denied
+from services.providers import ProviderDesk, ReadyProvider
+from services.refresh.presentation import Presentation
+from services.refresh.result import RefreshResult
+from storage.tokens.claims import ClaimCondition, Claimed
+from storage.tokens.store import TokenStore
+
+log = structlog.get_logger(__name__)
+
+#: A caller who waits for another worker's answer looks again this often.
+POLL: Final = 0.05
+#: A row that changes under every look is somebody else's; it is left to him.
+MOST_LOOKS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """Not yet: look again while the caller has patience; otherwise this is his answer."""
+
+    otherwise: RefreshResult
+
+
+class RefreshProtocol:
+    """One per process; thread-safe."""
+
+    def __init__(
+        self,
+        tokens: TokenStore,
+        desk: ProviderDesk,
+        admission: Admission,
+        presentation: Presentation,
+        *,
+        owner: str,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._tokens = tokens
+        self._desk = desk
+        self._admission = admission
+        self._presentation = presentation
+        self._owner = owner
+        self._sleep = sleep
+        self._clock = clock
+        self._jitter = jitter
+
+    def refresh(
+        self,
+        connection_id: UUID,
+        ask: RefreshAsk,
+        *,
+        provider_id: str | None = None,
+        patience: timedelta = timedelta(0),
+    ) -> RefreshResult:
+        """Refresh one connection's token if the ask and the row call for it.
+
+        Args:
+            provider_id: The connection's provider where the caller knows it; saves a read.
+            patience: How long to wait for an answer that another worker is about to bring, or for a slot.
+
+        Raises:
+            ServiceUnavailable: Postgres is away. No answer is lost by it: one that has arrived is held until
+                it has landed.
+        """
+        give_up_at = self._clock() + patience.total_seconds()
+        while True:
+            step = self._step(connection_id, ask, provider_id)
+            if isinstance(step, RefreshResult):
+                return step
+            if self._clock() >= give_up_at:
+                return step.otherwise
+            self._sleep(POLL)
+
+    def _step(self, connection_id: UUID, ask: RefreshAsk, provider_id: str | None) -> RefreshResult | _Wait:
+        if provider_id is None:
+            row = self._tokens.read(connection_id)
+            if row is None:
+                return RefreshResult(Outcome.NOT_FOUND, connection_id, code="not_found")
+            provider_id = row[0].provider_id
+        provider = self._desk.ready(provider_id)
+        if not isinstance(provider, ReadyProvider):
+            return RefreshResult(Outcome.DEFERRED, connection_id, code=provider.code)
+        with self._admission.admit(provider.scope) as gate:
+            if isinstance(gate, Denied):
+                return self._denied(connection_id, ask, gate)
+            return self._claim(connection_id, ask, provider)
+
+    def _denied(self, connection_id: UUID, ask: RefreshAsk, gate: Denied) -> RefreshResult | _Wait:
+        if ask.scheduled:
+            # The row stays due; without its mark the next tick takes it up again, in its turn.
+            self._tokens.unmark([connection_id])
+            return RefreshResult(Outcome.DEFERRED, connection_id, retry_at=gate.retry_at, code=gate.code)
+        row = self._tokens.read(connection_id)
+        if row is None:
+            return RefreshResult(Outcome.NOT_FOUND, connection_id, code="not_found")
+        _, token, now = row
+        verdict = standing(token, ask, now=now)
+        if isinstance(verdict, Settled):
+            return _settled(token, verdict)
+        deferred = _with(token, Outcome.DEFERRED, gate.retry_at, gate.code)
+        return deferred if gate.retry_at is not None else _Wait(deferred)
+
+    def _claim(self, connection_id: UUID, ask: RefreshAsk, provider: ReadyProvider) -> RefreshResult | _Wait:
+        timing = timing_of(provider.facts)
+        condition = _condition(ask)
+        for _ in range(MOST_LOOKS):
+            attempt_id = uuid4()
+            # Taken before the statement is sent, so that our idea of the lease's end is never later than
+            # Postgres' own.
+            began = self._clock()
+            claimed = self._tokens.claim(
+                connection_id, attempt_id=attempt_id, owner=self._owner, lease=timing.lease, when=condition
+            )
+            if claimed is not None:
+                return self._present(claimed, provider, attempt_id, began, timing)
+            row = self._tokens.read(connection_id)
+            if row is None:
+                return RefreshResult(Outcome.NOT_FOUND, connection_id, code="not_found")
+            _, token, now = row
+            match standing(token, ask, now=now):
+                case Settled() as settled:
+                    return _settled(token, settled)
+                case HeldByAnother(until):
+                    return _Wait(_with(token, Outcome.DEFERRED, until, "lease_held"))
+                case Lapsed():
+                    self._doubt(token, provider, now=now)
+                case Recover():
+                    began = self._clock()
+                    claimed = self._tokens.claim_recovery(
+                        connection_id, attempt_id=attempt_id, owner=self._owner, lease=timing.lease
+                    )
+                    if claimed is not None:
+                        log.info(
+                            "recovery_began", connection_id=str(connection_id), attempt_id=str(attempt_id)
+                        )
+                        return self._present(claimed, provider, attempt_id, began, timing)
+                case ClaimAgain():
+                    pass
+        return RefreshResult(Outcome.DEFERRED, connection_id, code="lease_held")
+
+    def _present(
+        self, claimed: Claimed, provider: ReadyProvider, attempt_id: UUID, began: float, timing: Timing
+    ) -> RefreshResult:
+        lease_ends = began + timing.lease.total_seconds()
+        result = self._presentation.run(
+            claimed, provider, attempt_id, began=began, lease_ends=lease_ends, deadline=timing.deadline
+        )
+        if result is not None:
+            return result
+        # The fence did not hold: somebody else has written the row meanwhile. What it says now is the answer.
+        row = self._tokens.read(claimed.ref.connection_id)
+        if row is None:
+            return RefreshResult(Outcome.NOT_FOUND, claimed.ref.connection_id, code="not_found")
+        _, token, now = row
+        verdict = standing(token, RefreshAsk(), now=now)
+        if isinstance(verdict, Settled):
+            return _settled(token, verdict)
+        return _with(token, Outcome.DEFERRED, token.refresh_due_at, "lease_held")
+
+    def _doubt(self, token: TokenState, provider: ReadyProvider, *, now: datetime) -> None:
+        """Put a row whose worker vanished in doubt: sent or not, nobody can tell."""
+        if token.attempt_id is None or token.presented_at is None:
+            return
+        recover_at = recovery_at(token, provider.facts, presented_at=token.presented_at, now=now)
+        if self._tokens.mark_lapsed(token.connection_id, attempt_id=token.attempt_id, recover_at=recover_at):
+            log.warning(
+                "in_doubt", connection_id=str(token.connection_id), attempt_id=str(token.attempt_id),
+                code="lease_lapsed", recover_at=recover_at.isoformat(),
+            )  # fmt: skip
+
+
+def _condition(ask: RefreshAsk) -> ClaimCondition:
+    """Translate an ask into the claim's own words."""
+    if ask.scheduled:
+        return ClaimCondition.scheduled()
+    if ask.if_version is not None:
+        return ClaimCondition.if_version(ask.if_version)
+    return ClaimCondition.force() if ask.force else ClaimCondition.on_demand(ask.min_validity)
+
+
+def _with(token: TokenState, outcome: Outcome, retry_at: datetime | None, code: str | None) -> RefreshResult:
+    return RefreshResult(outcome, token.connection_id, token.expires_at, token.version, retry_at, code)
+
+
+def _settled(token: TokenState, verdict: Settled) -> RefreshResult:
+    return _with(token, verdict.outcome, verdict.retry_at, verdict.code)

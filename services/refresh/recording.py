@@ -1,0 +1,99 @@
+"""Writing a failed attempt down: what the row becomes, who hears of it, and patience with Postgres."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from domain.errors import ServiceUnavailable
+from domain.policy import InDoubt, NeedsReauth, RetryAt, Verdict
+from domain.token import ReauthReason, Status
+from services import alerts
+from services.admission import Admission
+from services.providers import ReadyProvider
+from storage.activity import Note
+from storage.alerts import AlertSpec
+from storage.tokens.claims import Claimed
+from storage.tokens.failing import FailureRecord
+from storage.tokens.store import TokenStore
+
+log = structlog.get_logger(__name__)
+
+#: A failure that could not be written is retried this long; after that the lapsed lease tells the story.
+RECORD_PATIENCE: Final = timedelta(seconds=20)
+
+
+class Recorder:
+    """One per process; thread-safe."""
+
+    def __init__(
+        self,
+        tokens: TokenStore,
+        admission: Admission,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tokens = tokens
+        self._admission = admission
+        self._sleep = sleep
+        self._clock = clock
+
+    def record_of(
+        self, claimed: Claimed, provider: ReadyProvider, attempt_id: UUID, code: str, verdict: Verdict
+    ) -> FailureRecord:
+        """Return what is to be written about a failed attempt, its alert included."""
+        ref, token = claimed.ref, claimed.state
+        name = provider.definition.display_name
+        alert: AlertSpec | None = None
+        status, kind = Status.ACTIVE, "refresh_failed"
+        due: datetime | None = None
+        not_before: datetime | None = None
+        reason: ReauthReason | None = None
+        match verdict.token:
+            case NeedsReauth(why):
+                status, kind, reason = Status.NEEDS_REAUTH, "needs_reauth", why
+                alert = alerts.needs_reauth(ref, name, why, code=code)
+            case InDoubt(recover_at):
+                status, kind, due = Status.IN_DOUBT, "in_doubt", recover_at
+            case RetryAt(at):
+                due = not_before = at
+        held = provider.scope.key in self._admission.held()
+        if alert is None and verdict.worth_an_alert and due is not None and not held:
+            alert = alerts.failing(ref, name, code=code, failures=token.failures + 1, retry_at=due)
+        return FailureRecord(
+            connection_id=ref.connection_id,
+            attempt_id=attempt_id,
+            version=token.version,
+            status=status,
+            failures=token.failures + 1,
+            code=code,
+            refresh_due_at=due,
+            note=Note(kind, code),
+            not_before=not_before,
+            reauth_reason=reason,
+            alert=alert,
+        )
+
+    def write(self, record: FailureRecord) -> bool:
+        """Write the failure, waiting out a short absence of Postgres.
+
+        Giving up is safe: the row then keeps its unresolved presentation, and becomes in doubt when its
+        lease lapses, which is the cautious reading of every failure.
+        """
+        give_up_at = self._clock() + RECORD_PATIENCE.total_seconds()
+        while True:
+            try:
+                return self._tokens.record_failure(record)
+            except ServiceUnavailable:
+                if self._clock() >= give_up_at:
+                    log.error(
+                        "failure_not_recorded", connection_id=str(record.connection_id), code=record.code
+                    )
+                    return False
+                self._sleep(0.5)

@@ -1,0 +1,181 @@
+"""The scheduler: mark what is due in Postgres, and hand it to the queue, a few seconds of work at a time.
+
+The order is decided in Postgres and not by a long queue: a bulk queue holds only what the workers will take
+within seconds. Nothing here is a promise; the mark runs out, and whatever was lost is enqueued again.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final, Literal, Protocol
+
+import structlog
+
+from services.admission import Admission, Scope
+from services.providers import ProviderDesk, ReadyProvider
+from storage.tokens.due import DueToken
+from storage.tokens.store import TokenStore
+
+log = structlog.get_logger(__name__)
+
+#: A published token is not published again within this time. Longer than a message ever waits in a bulk
+#: queue, short enough that a flushed Redis delays nobody beyond his reserve.
+MARK: Final = timedelta(seconds=30)
+#: One statement marks, and one pipeline publishes, at most this many.
+BATCH: Final = 500
+#: A bulk queue may always hold this many, whatever the measured drain rate says.
+LEAST_CAPACITY: Final = 200
+MOST_CAPACITY: Final = 5000
+#: Weight of the newest sample in the drain rate.
+_NEWEST: Final = 0.5
+#: Ticks further apart than this say nothing about the drain rate, and earn a provider no extra requests.
+_LONGEST_GAP: Final = 5.0
+
+
+class Work(StrEnum):
+    """The two kinds of bulk work, by the name of their queue."""
+
+    REFRESH = "refresh"
+    HEALTH = "health"
+
+
+#: What the token store calls the two kinds of work.
+_STORED_AS: Final[dict[Work, Literal["refresh", "check"]]] = {Work.REFRESH: "refresh", Work.HEALTH: "check"}
+
+
+class Outbound(Protocol):
+    """The bulk queue of one kind of work."""
+
+    def depth(self) -> int:
+        """Return how many messages wait."""
+
+    def publish(self, due: Sequence[DueToken]) -> None:
+        """Publish one message per token; raises when the broker did not take them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What one tick did. `room` is what the queue could have taken."""
+
+    work: Work
+    depth: int
+    room: int
+    published: int
+
+
+@dataclass(slots=True)
+class _Drain:
+    """The measured rate at which the workers empty one queue."""
+
+    sampled_at: float
+    depth: int
+    published: int = 0
+    per_second: float = 0.0
+
+
+class Scheduler:
+    """One per process; thread-safe. Any number of them may tick at once: marks are taken with SKIP LOCKED."""
+
+    def __init__(
+        self,
+        tokens: TokenStore,
+        desk: ProviderDesk,
+        admission: Admission,
+        *,
+        queue_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tokens = tokens
+        self._desk = desk
+        self._admission = admission
+        self._queue_seconds = queue_seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._drains: dict[Work, _Drain] = {}
+
+    def tick(self, work: Work, outbound: Outbound) -> Tick:
+        """Publish the most urgent due tokens until the queue holds a few seconds of work.
+
+        Raises:
+            ServiceUnavailable: Postgres is away; nothing was published that is not marked.
+        """
+        depth = outbound.depth()
+        elapsed, capacity = self._capacity(work, depth)
+        room = max(0, capacity - depth)
+        published = 0
+        limits = self._limits(work, room, elapsed)
+        while limits and published < room:
+            due = self._mark(work, limits, min(BATCH, room - published))
+            if not due:
+                break
+            self._publish(work, outbound, due)
+            published += len(due)
+            limits = _less(limits, due)
+        with self._lock:
+            self._drains[work].published += published
+        if published:
+            log.info("tick", work=str(work), depth=depth, room=room, published=published)
+        return Tick(work, depth, room, published)
+
+    def _capacity(self, work: Work, depth: int) -> tuple[float, int]:
+        """Return the seconds since the last tick, and how deep the queue may be by what was drained since."""
+        now = self._clock()
+        with self._lock:
+            drain = self._drains.get(work)
+            if drain is None:
+                self._drains[work] = _Drain(now, depth)
+                return 1.0, LEAST_CAPACITY
+            elapsed = now - drain.sampled_at
+            if 0 < elapsed <= _LONGEST_GAP:
+                drained = max(0, drain.depth + drain.published - depth) / elapsed
+                drain.per_second += _NEWEST * (drained - drain.per_second)
+            drain.sampled_at, drain.depth, drain.published = now, depth, 0
+            wanted = int(drain.per_second * self._queue_seconds)
+        return min(elapsed, _LONGEST_GAP), min(MOST_CAPACITY, max(LEAST_CAPACITY, wanted))
+
+    def _limits(self, work: Work, room: int, elapsed: float) -> dict[str, int]:
+        """Return how many tokens of each provider may be published now; held-back providers get none."""
+        held = self._admission.held()
+        limits = {}
+        for provider in self._desk.callable_providers():
+            scope = _scope(work, provider)
+            hold = held.get(scope.key)
+            if hold is not None and hold.held_until > hold.now:
+                continue
+            # A breaker that is due for its probe gets one message: the probe.
+            most = room if hold is None else 1
+            if scope.max_per_second is not None:
+                most = min(most, math.ceil(scope.max_per_second * elapsed))
+            if most > 0:
+                limits[provider.definition.id] = most
+        return limits
+
+    def _mark(self, work: Work, limits: dict[str, int], total: int) -> list[DueToken]:
+        mark = self._tokens.mark_due_refreshes if work is Work.REFRESH else self._tokens.mark_due_checks
+        return mark(limits, total=total, mark=MARK)
+
+    def _publish(self, work: Work, outbound: Outbound, due: list[DueToken]) -> None:
+        try:
+            outbound.publish(due)
+        except Exception:
+            # Whatever the broker's trouble is, what it took is unknown: a message too many is harmless,
+            # a token that waits for its mark to run out is not.
+            self._tokens.unmark([token.connection_id for token in due], _STORED_AS[work])
+            raise
+
+
+def _scope(work: Work, provider: ReadyProvider) -> Scope:
+    return provider.scope if work is Work.REFRESH else provider.check_scope
+
+
+def _less(limits: dict[str, int], due: list[DueToken]) -> dict[str, int]:
+    left = dict(limits)
+    for token in due:
+        left[token.provider_id] -= 1
+    return {provider_id: room for provider_id, room in left.items() if room > 0}

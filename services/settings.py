@@ -1,0 +1,116 @@
+"""Every setting of Evergrant: one name, one unit, one check at start.
+
+Nothing else reads the environment; the servers that are embedded when a URL is unset are resolved by the
+process that starts (`workers.deployment`), which hands the completed settings to `services.wiring`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from domain.errors import ConfigurationError
+
+PREFIX = "EVERGRANT_"
+_DATABASE_SCHEMES = ("postgresql://", "postgres://")
+_REDIS_SCHEMES = ("redis://", "rediss://")
+
+
+class Settings(BaseSettings):
+    """The settings as the environment gives them. None means unset: the embedded default is used.
+
+    Attributes:
+        database_url: Postgres, ``postgresql://user:password@host:port/database``.
+        redis_url: Broker, result backend and coordination, ``redis://`` or ``rediss://``.
+        data_dir: What the embedded default keeps.
+        keys: The key ring, ``id:base64-of-32-bytes``, comma-separated; the first seals, all open.
+        providers_file: TOML file that adds or overrides provider definitions.
+        worker_threads: Threads of one worker process, each refreshing one token at a time.
+        bulk_workers: Worker processes that `evergrant up` starts for the bulk queues.
+        queue_seconds: How many seconds of work a bulk queue may hold.
+        flower_basic_auth: ``user:password`` for Flower; several comma-separated.
+        log_format: ``json`` for machines, ``console`` for people.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    database_url: SecretStr | None = None
+    redis_url: SecretStr | None = None
+    data_dir: Path = Path(".evergrant")
+    keys: SecretStr | None = None
+    providers_file: Path | None = None
+    worker_threads: int = Field(default=16, ge=1, le=200)
+    bulk_workers: int = Field(default=1, ge=1, le=64)
+    queue_seconds: float = Field(default=3.0, ge=0.5, le=60)
+    flower_basic_auth: SecretStr | None = None
+    log_format: Literal["json", "console"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgres_only(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(_DATABASE_SCHEMES):
+            message = "must begin with postgresql:// (postgresql://user:password@host:5432/database)"
+            raise ValueError(message)
+        return url
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_only(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(_REDIS_SCHEMES):
+            message = "must begin with redis:// or rediss:// (redis://:password@host:6379/0)"
+            raise ValueError(message)
+        return url
+
+    @field_validator("flower_basic_auth")
+    @classmethod
+    def _pairs(cls, pairs: SecretStr | None) -> SecretStr | None:
+        if pairs is not None:
+            for pair in pairs.get_secret_value().split(","):
+                user, colon, password = pair.partition(":")
+                if not (user and colon and password):
+                    message = "must be user:password (several comma-separated)"
+                    raise ValueError(message)
+        return pairs
+
+    @field_validator("providers_file")
+    @classmethod
+    def _readable(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_file():
+            message = f"names {path}, which is not a file that can be read"
+            raise ValueError(message)
+        return path
+
+
+def load() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        ConfigurationError: Names every variable that is wrong, and what is wrong with it, never its value.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{PREFIX}{str(item['loc'][0]).upper()} {_reason(item['type'], item['msg'])}"
+            for item in error.errors(include_url=False, include_input=False, include_context=False)
+        )
+        raise ConfigurationError(problems) from None
+
+
+def _reason(kind: str, message: str) -> str:
+    if kind == "value_error":
+        return message.removeprefix("Value error, ")
+    return f"is not usable: {message[0].lower()}{message[1:]}"
+
+
+def environment() -> Mapping[str, str]:
+    """Return the process environment, for the providers' client ids and secrets alone."""
+    return os.environ

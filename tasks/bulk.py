@@ -1,0 +1,59 @@
+"""The bulk queues: how the scheduler's tokens become one message each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from celery import Celery
+from kombu.exceptions import ChannelError
+
+from services.scheduling import Work
+from storage.tokens.due import DueToken
+from tasks.names import CHECK_TOKEN, HEALTH, REFRESH, REFRESH_TOKEN
+
+_ROUTES: Final = {Work.REFRESH: (REFRESH_TOKEN, REFRESH), Work.HEALTH: (CHECK_TOKEN, HEALTH)}
+#: Transport operations that one pipeline carries. Two a message: the message and its routing.
+_PIPELINE: Final = 1000
+
+
+class BulkQueue:
+    """One bulk queue of the app's broker; implements `services.scheduling.Outbound`."""
+
+    def __init__(self, app: Celery, work: Work) -> None:
+        self._app = app
+        self._task, self._queue = _ROUTES[work]
+
+    def depth(self) -> int:
+        """Return how many messages wait in the queue; 0 where it does not exist yet."""
+        with self._app.connection_or_acquire() as connection:
+            try:
+                declared = connection.default_channel.queue_declare(self._queue, passive=True)
+            except ChannelError:
+                return 0
+            return int(declared.message_count)
+
+    def publish(self, due: Sequence[DueToken]) -> None:
+        """Publish one message per token in a few pipelines.
+
+        A message that is not taken before the token's mark runs out is obsolete, because the next tick has
+        published the token again: it expires.
+
+        Raises:
+            kombu.exceptions.OperationalError: The broker did not take them; how many it took is unknown.
+        """
+        task = self._app.tasks[self._task]
+        with self._app.producer_or_acquire() as producer, producer.batch(_PIPELINE):
+            for token in due:
+                task.apply_async(
+                    kwargs={
+                        "connection_id": str(token.connection_id),
+                        "provider_id": token.provider_id,
+                        "scheduled": True,
+                    },
+                    queue=self._queue,
+                    producer=producer,
+                    # What Flower shows. Writing it here is cheaper than Celery's own careful `repr`.
+                    argsrepr="()",
+                    kwargsrepr=f"{{'connection_id': '{token.connection_id}'}}",
+                )

@@ -1,0 +1,45 @@
+"""Beat's ticks: schedule what is due, keep house."""
+
+from __future__ import annotations
+
+import structlog
+from celery import Task, shared_task
+from kombu.exceptions import OperationalError
+
+from domain.errors import ServiceUnavailable
+from services.scheduling import Work
+from tasks.bulk import BulkQueue
+from tasks.context import services_of
+from tasks.names import HOUSEKEEPING, SCHEDULE_CHECKS, SCHEDULE_REFRESHES
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task(bind=True, name=SCHEDULE_REFRESHES)
+def schedule_refreshes(self: Task) -> int:
+    """Publish the refreshes that are due, as many as the queue should hold. Returns how many."""
+    return _tick(self, Work.REFRESH)
+
+
+@shared_task(bind=True, name=SCHEDULE_CHECKS)
+def schedule_checks(self: Task) -> int:
+    """Publish the health checks that are due, as many as the queue should hold. Returns how many."""
+    return _tick(self, Work.HEALTH)
+
+
+@shared_task(bind=True, name=HOUSEKEEPING)
+def housekeeping(self: Task) -> None:
+    """Tell of connections whose provider cannot be called; take it back when it can."""
+    try:
+        services_of(self).housekeeping.run()
+    except ServiceUnavailable as error:
+        log.warning("tick_skipped", task=HOUSEKEEPING, error=str(error))
+
+
+def _tick(task: Task, work: Work) -> int:
+    try:
+        return services_of(task).scheduler.tick(work, BulkQueue(task.app, work)).published
+    except (ServiceUnavailable, OperationalError) as error:
+        # The next tick does what this one could not: what is due stays due.
+        log.warning("tick_skipped", work=str(work), error=type(error).__name__)
+        return 0

@@ -1,0 +1,1 @@
+"""Where processes are composed: Celery app, worker boot, command line, embedded servers, supervision."""

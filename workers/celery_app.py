@@ -1,0 +1,25 @@
+"""The Celery application of this deployment."""
+
+from __future__ import annotations
+
+from celery import Celery, signals
+
+from services.settings import Settings
+from services.wiring import Servers
+from workers import logs
+from workers.celery_config import celery_settings
+
+
+def make_app(settings: Settings, servers: Servers) -> Celery:
+    """Return the app with its settings and tasks; nothing is connected yet."""
+    # Celery configures logging of its own unless somebody takes the signal.
+    signals.setup_logging.connect(_keep_our_logs, weak=False)
+    logs.configure(settings)
+    app = Celery("evergrant", set_as_current=True)
+    app.conf.update(celery_settings(servers))
+    app.loader.import_default_modules()
+    return app
+
+
+def _keep_our_logs(**_: object) -> None:
+    """Leave logging as `workers.logs` set it up."""

@@ -1,0 +1,119 @@
+"""`evergrant connections`: import them, list them, look at one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Annotated
+from uuid import UUID
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from domain.errors import ConfigurationError, EvergrantError
+from domain.token import Status
+from services.imports import ImportReport, Rejected
+from workers.cli import session
+from workers.cli.output import JsonOption, for_people, stderr, stdout, write_json, write_table
+
+app = typer.Typer(help="The grants that Evergrant keeps.", no_args_is_help=True)
+
+
+@app.command("import")
+def import_connections(
+    file: Annotated[str, typer.Argument(help="A file of one JSON object a line; - for standard input.")],
+    replace_credentials: Annotated[
+        bool, typer.Option("--replace-credentials", help="Replace living connections' tokens as well.")
+    ] = False,
+) -> None:
+    """Import connections. A bad line is reported with its number and stops nothing else."""
+    with session.services() as services, _opened(file) as (lines, size), _progress() as progress:
+        bar = progress.add_task("importing", total=size)
+
+        def rejected(line: Rejected) -> None:
+            progress.console.print(f"line {line.line}: {line.reason}", markup=False)
+
+        report = services.importer.run(
+            lines,
+            replace=replace_credentials,
+            on_rejected=rejected,
+            on_progress=lambda read: progress.advance(bar, read),
+        )
+    stdout.print(_summary(report))
+    if report.rejected:
+        raise typer.Exit(code=1)
+
+
+@app.command("list")
+def list_connections(
+    user_id: Annotated[str | None, typer.Option("--user-id", help="Only this user's.")] = None,
+    provider_id: Annotated[str | None, typer.Option("--provider-id", help="Only this provider's.")] = None,
+    status: Annotated[Status | None, typer.Option("--status", help="Only in this status.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """List connections."""
+    with session.services() as services:
+        rows = (
+            asdict(row)
+            for row in services.connections.list(user_id=user_id, provider_id=provider_id, status=status)
+        )
+        if json:
+            write_json(rows)
+        else:
+            columns = ("id", "user_id", "provider_id", "account_id", "status", "expires_at", "version")
+            write_table(columns, rows, empty="no connection; see `evergrant connections import --help`")
+
+
+@app.command("show")
+def show_connection(
+    connection_id: Annotated[UUID, typer.Argument(help="The connection's id.")],
+    json: JsonOption = False,
+) -> None:
+    """Show one connection: its state, its schedule, and what happened to it lately."""
+    with session.services() as services:
+        shown = services.connections.show(connection_id)
+    if shown is None:
+        raise EvergrantError(f"no connection has the id {connection_id}")
+    summary, activity = shown
+    entries = [asdict(entry) for entry in activity]
+    if json:
+        write_json([{**asdict(summary), "activity": entries}])
+        return
+    for name, value in asdict(summary).items():
+        stdout.print(f"{name:>22}  {for_people(value)}", markup=False)
+    stdout.print()
+    write_table(
+        ("at", "kind", "code", "version", "attempt_id"),
+        entries,
+        empty="nothing has happened to it yet",
+    )
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[tuple[IO[bytes], int | None]]:
+    """Open the lines to import, with their size in bytes where it is known."""
+    if file == "-":
+        yield sys.stdin.buffer, None
+        return
+    try:
+        opened = Path(file).open("rb")  # noqa: SIM115 - closed below; only the opening may be refused
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from None
+    with opened:
+        yield opened, Path(file).stat().st_size
+
+
+def _progress() -> Progress:
+    # On standard error, so that standard output stays the summary's.
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=stderr
+    )
+
+
+def _summary(report: ImportReport) -> str:
+    counts = [f"{count} {outcome}" for outcome, count in sorted(report.outcomes.items())]
+    counts.append(f"{report.rejected} rejected")
+    return f"{report.lines} lines: " + ", ".join(counts)

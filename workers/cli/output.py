@@ -1,0 +1,74 @@
+"""How commands speak: JSON alone on standard output when asked for, tables for people, words on error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+#: The option that every listing command takes.
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON array alone on standard output.")]
+
+stdout = Console(highlight=False)
+stderr = Console(stderr=True, highlight=False)
+
+
+def plain(value: object) -> object:
+    """Return a value as JSON can say it: instants in ISO 8601, ids and words as text."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(inner) for inner in value]
+    return str(value)
+
+
+def write_json(rows: Iterable[Mapping[str, object]]) -> None:
+    """Write one JSON array, a row a line, without holding the rows in memory."""
+    out = sys.stdout
+    out.write("[")
+    separator = "\n"
+    for row in rows:
+        out.write(separator + json.dumps(plain(row), ensure_ascii=False))
+        separator = ",\n"
+    out.write("\n]\n" if separator != "\n" else "]\n")
+    out.flush()
+
+
+def write_table(columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, empty: str) -> None:
+    """Write a table of the named columns; `empty` is said where there is no row."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column.upper().replace("_", " "), overflow="fold")
+    count = 0
+    for row in rows:
+        table.add_row(*(for_people(row.get(column)) for column in columns))
+        count += 1
+    if count:
+        stdout.print(table)
+    else:
+        stderr.print(empty)
+
+
+def for_people(value: object) -> str:
+    """Return a value as a cell: instants to the second in UTC, nothing as a dash."""
+    match value:
+        case None | "":
+            return "-"
+        case datetime():
+            return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple():
+            return ", ".join(str(item) for item in value) or "-"
+        case _:
+            return str(value)

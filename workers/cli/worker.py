@@ -1,0 +1,66 @@
+"""`evergrant worker`: a Celery worker for some queues."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from celery import Celery, signals
+
+from domain.errors import ConfigurationError
+from services import settings as service_settings
+from services.settings import Settings
+from services.wiring import Servers, wire
+from tasks.context import attach
+from tasks.names import QUEUES
+from workers import heartbeat
+from workers.celery_app import make_app
+from workers.cli import session
+from workers.cli.app_maker import single
+from workers.embedded.layout import DataFolder
+from workers.signs_of_life import heartbeat_file
+
+
+def worker(
+    queues: Annotated[
+        str, typer.Option("--queues", "-Q", help=f"Comma-separated, of {', '.join(QUEUES)}.")
+    ] = ",".join(QUEUES),
+    name: Annotated[
+        str, typer.Option("--name", help="Names the worker in Flower and its health check.")
+    ] = "worker",
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, max=200, help="Default: EVERGRANT_WORKER_THREADS.")
+    ] = None,
+) -> None:
+    """Run a worker for some queues, until SIGTERM; tasks under way are finished first."""
+    unknown = sorted(set(queues.split(",")) - set(QUEUES))
+    if unknown:
+        raise ConfigurationError(
+            f"--queues: there is no queue {', '.join(map(repr, unknown))}; choose of {', '.join(QUEUES)}"
+        )
+    settings, servers = session.load()
+    app = make_app(settings, servers)
+    count = threads or settings.worker_threads
+    heartbeat.use_in_worker(app, heartbeat_file(DataFolder(settings.data_dir), name))
+    _wire(app, settings, servers, role=name, threads=count)
+    # Without gossip and mingle: workers need nothing of each other, and both cost messages on every start.
+    app.worker_main(
+        [
+            "worker", "--queues", queues, "--hostname", f"{name}@%h", "--concurrency", str(count),
+            "--without-gossip", "--without-mingle", "--loglevel", settings.log_level,
+        ]
+    )  # fmt: skip
+
+
+def _wire(app: Celery, settings: Settings, servers: Servers, *, role: str, threads: int) -> None:
+    """Wire now, so that a wrong setting stops the start, and close after the last task."""
+    services = wire(settings, servers, service_settings.environment(), role=role, threads=threads)
+    attach(app, services)
+
+    def close(**_: object) -> None:
+        services.close()
+
+    signals.worker_shutdown.connect(close, weak=False)
+
+
+app = single(worker)

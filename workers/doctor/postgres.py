@@ -1,0 +1,74 @@
+"""The doctor's look at Postgres, its schema, and the keys that its rows need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from domain.errors import ConfigurationError, ServiceUnavailable
+from services.wiring import Servers
+from storage.engine import Engine, make_engine
+from storage.inspection import connections_by_provider, key_ids_in_use, server_version
+from storage.keys import KeyRing
+from storage.migrate import check_schema
+from workers.doctor.finding import Finding, fail, ok
+
+LEAST_VERSION: Final = 14
+
+
+def examine_postgres(servers: Servers, ring: KeyRing | None, known: frozenset[str]) -> Iterator[Finding]:
+    """Look at reachability, version, schema, keys and providers in use.
+
+    Args:
+        ring: None where the key ring itself is wrong; its own finding says so.
+        known: The providers that can be called.
+    """
+    try:
+        engine = make_engine(servers.database_url, pool_size=1, application_name="evergrant-doctor")
+    except ConfigurationError as error:
+        yield fail("postgres", str(error), "mend EVERGRANT_DATABASE_URL")
+        return
+    try:
+        yield from _server(engine)
+        check_schema(engine)
+        yield ok("schema", "is this version's")
+        if ring is not None:
+            yield from _keys(engine, ring)
+        yield from _providers(engine, known)
+    except ServiceUnavailable as error:
+        yield fail("postgres", str(error), "start Postgres, or check EVERGRANT_DATABASE_URL")
+    except ConfigurationError as error:
+        yield fail("schema", str(error), "see there")
+    finally:
+        engine.dispose()
+
+
+def _server(engine: Engine) -> Iterator[Finding]:
+    version = server_version(engine)
+    if version < LEAST_VERSION:
+        yield fail("postgres", f"is version {version}", f"use Postgres {LEAST_VERSION} or newer")
+    else:
+        yield ok("postgres", f"answers, version {version}")
+
+
+def _keys(engine: Engine, ring: KeyRing) -> Iterator[Finding]:
+    for key_id, count in sorted(key_ids_in_use(engine).items()):
+        if key_id in ring.ids:
+            yield ok("key", f"{key_id} opens {count} tokens")
+        else:
+            yield fail(
+                "key", f"{count} tokens are sealed with {key_id!r}, which is not in EVERGRANT_KEYS",
+                f"put the key {key_id!r} back",
+            )  # fmt: skip
+
+
+def _providers(engine: Engine, known: frozenset[str]) -> Iterator[Finding]:
+    for provider_id, count in sorted(connections_by_provider(engine).items()):
+        if provider_id in known:
+            yield ok("provider", f"{provider_id}: {count} connections")
+            continue
+        variable = "EVERGRANT_" + provider_id.upper().replace("-", "_")
+        yield fail(
+            "provider", f"{provider_id}: {count} connections wait, because it is not configured here",
+            f"set {variable}_CLIENT_ID and _CLIENT_SECRET, or define it in EVERGRANT_PROVIDERS_FILE",
+        )  # fmt: skip

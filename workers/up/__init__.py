@@ -1,0 +1,1 @@
+"""`evergrant up`: everything on one machine, supervised, with a live status."""

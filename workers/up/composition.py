@@ -1,0 +1,108 @@
+"""Which processes `evergrant up` runs, in the order in which they start."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from services.settings import Settings
+from tasks.names import BULK_QUEUES, INTERACTIVE_QUEUES
+from workers import signs_of_life
+from workers.embedded.layout import DataFolder
+from workers.embedded.postgres import EmbeddedPostgres
+from workers.embedded.redis import EmbeddedRedis
+from workers.supervision.ports import accepts_connections
+from workers.supervision.spec import ProcessSpec
+
+#: Longer than the longest task: a worker that was asked to stop finishes what it has begun.
+WORKER_GRACE: Final = timedelta(seconds=60)
+#: What the interactive worker does is short, or waits for others: many threads cost little.
+INTERACTIVE_THREADS: Final = 16
+
+
+def evergrant(*words: str) -> list[str]:
+    """Return the command line of one of our own commands, run by this same Python."""
+    return [sys.executable, "-m", "workers.cli", *words]
+
+
+def servers(settings: Settings, folder: DataFolder) -> list[ProcessSpec]:
+    """Prepare the embedded servers that the settings leave to us, and return them."""
+    specs = []
+    if settings.database_url is None:
+        postgres = EmbeddedPostgres(folder)
+        postgres.prepare()
+        specs.append(postgres.spec())
+    if settings.redis_url is None:
+        redis = EmbeddedRedis(folder)
+        redis.prepare()
+        specs.append(redis.spec())
+    return specs
+
+
+def migration(environment: Mapping[str, str]) -> ProcessSpec:
+    """Return the step that brings the schema up to date."""
+    return ProcessSpec(
+        name="migrate",
+        argv=evergrant("migrate"),
+        env=environment,
+        restart=False,
+        ready_timeout=timedelta(minutes=10),
+    )
+
+
+def application(
+    settings: Settings, folder: DataFolder, environment: Mapping[str, str], *, flower_port: int
+) -> list[ProcessSpec]:
+    """Return workers, beat and Flower."""
+    bulk_names = ["bulk"] if settings.bulk_workers == 1 else [
+        f"bulk-{number}" for number in range(1, settings.bulk_workers + 1)
+    ]  # fmt: skip
+    specs = [_worker(folder, environment, name, BULK_QUEUES, settings.worker_threads) for name in bulk_names]
+    specs.append(_worker(folder, environment, "interactive", INTERACTIVE_QUEUES, INTERACTIVE_THREADS))
+    specs.append(
+        ProcessSpec(
+            name="beat",
+            argv=evergrant("beat"),
+            env=environment,
+            ready=_alive(signs_of_life.heartbeat_file(folder, "beat")),
+            awaited=False,
+            stop_grace=timedelta(seconds=10),
+        )
+    )
+    specs.append(
+        ProcessSpec(
+            name="flower",
+            argv=evergrant("flower", "--port", str(flower_port)),
+            env=environment,
+            ready=lambda: accepts_connections(flower_port),
+            awaited=False,
+            stop_grace=timedelta(seconds=10),
+            ports=(flower_port,),
+        )
+    )
+    return specs
+
+
+def _worker(
+    folder: DataFolder, environment: Mapping[str, str], name: str, queues: Sequence[str], threads: int
+) -> ProcessSpec:
+    return ProcessSpec(
+        name=name,
+        argv=evergrant("worker", "--name", name, "--queues", ",".join(queues), "--threads", str(threads)),
+        env=environment,
+        ready=_alive(signs_of_life.heartbeat_file(folder, name)),
+        # Nobody needs another to be there: they wait for Redis, and the work waits for them.
+        awaited=False,
+        stop_signal=signal.SIGTERM,
+        stop_grace=WORKER_GRACE,
+    )
+
+
+def _alive(file: Path) -> Callable[[], bool]:
+    """Return a probe that waits for a sign of life newer than now: an old file is another run's."""
+    file.unlink(missing_ok=True)
+    return file.exists
