@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Final
 
 from domain.schedule import min_interval
 from domain.token import Status, TokenState
@@ -119,12 +119,3 @@ def wanted(token: TokenState, ask: RefreshAsk, *, now: datetime) -> bool:
     lifetime = token.lifetime
     validity = ask.min_validity if lifetime is None else min(ask.min_validity, lifetime / 2)
     return token.expires_at - validity <= now
-
-
-def claim_kind(ask: RefreshAsk) -> Literal["scheduled", "on_demand", "if_version", "force"]:
-    """Name the claim's condition for an ask."""
-    if ask.scheduled:
-        return "scheduled"
-    if ask.if_version is not None:
-        return "if_version"
-    return "force" if ask.force else "on_demand"

@@ -38,14 +38,14 @@ class CheckVerdict:
     Attributes:
         check_failures: Consecutive checks, this one included, that called the token dead.
         check_due_at: The next check; None for never.
-        refresh_due_at: Bring the refresh forward to this instant; None leaves it as it is.
+        refresh_now: Bring the refresh forward, to find out whether the grant lives.
         reauth: The token is dead for this reason; None: it is not.
     """
 
     outcome: CheckOutcome
     check_failures: int
     check_due_at: datetime | None
-    refresh_due_at: datetime | None = None
+    refresh_now: bool = False
     reauth: ReauthReason | None = None
 
 
@@ -80,11 +80,14 @@ def _refused(
     if token.refreshable:
         if failures > 1:
             return CheckVerdict(CheckOutcome.DEFERRED, failures, usual)
-        # The new token is checked soon after: the refresh proves the grant, only a check proves the token.
-        soonest = now
+        rested = now
         if token.last_refreshed_at is not None:
-            soonest = max(now, token.last_refreshed_at + min_interval(token))
-        return CheckVerdict(CheckOutcome.DEFERRED, failures, soonest + SECOND_OPINION, refresh_due_at=soonest)
+            rested = token.last_refreshed_at + min_interval(token)
+        if rested > now:
+            # Refreshed a moment ago: ask once more before refreshing again.
+            return CheckVerdict(CheckOutcome.DEFERRED, token.check_failures, rested)
+        # The new token is checked soon after: the refresh proves the grant, only a check proves the token.
+        return CheckVerdict(CheckOutcome.DEFERRED, failures, now + SECOND_OPINION, refresh_now=True)
     if failures >= CHECKS_TO_DIE:
         return CheckVerdict(CheckOutcome.NEEDS_REAUTH, failures, None, reauth=ReauthReason.TOKEN_REVOKED)
     interval = facts.check_interval or SECOND_OPINION

@@ -35,6 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
         "--lifetime", nargs=2, type=float, metavar=("LEAST", "MOST"), help="of access tokens, in seconds"
     )
     parser.add_argument(
+        "--first-lifetime",
+        nargs=2,
+        type=float,
+        metavar=("LEAST", "MOST"),
+        help="of the access tokens that are minted now, as if they had been issued a while ago",
+    )
+    parser.add_argument(
         "--grants",
         action="append",
         type=_order,
@@ -46,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     client = SimulatorClient(given.url)
     try:
         for order in given.grants:
-            for line in _lines(client, order, given.user, given.lifetime):
+            for line in _lines(client, order, given):
                 sys.stdout.write(line)
     except SimulatorError as error:
         sys.stderr.write(f"simulator.mint: {error}\n")
@@ -54,16 +61,17 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _lines(client: SimulatorClient, order: Order, user: str, lifetime: list[float] | None) -> Iterator[str]:
+def _lines(client: SimulatorClient, order: Order, given: argparse.Namespace) -> Iterator[str]:
     wishes: dict[str, object] = {}
     # Tokens that never expire keep doing so.
-    if lifetime is not None and client.dialects()[order.dialect]["settings"]["lifetime"] is not None:
-        wishes["lifetime"] = lifetime
+    if client.dialects()[order.dialect]["settings"]["lifetime"] is not None:
+        wishes = {"lifetime": given.lifetime, "first_lifetime": given.first_lifetime}
+        wishes = {name: wish for name, wish in wishes.items() if wish is not None}
     doomed = []
     for number, grant in enumerate(client.iter_mint(order.dialect, order.count, **wishes), start=1):
         if number <= order.revoked:
             doomed.append(grant.grant_id)
-        yield json.dumps(_importable(grant, order.provider_id, user.replace("{n}", str(number)))) + "\n"
+        yield json.dumps(_importable(grant, order.provider_id, given.user.replace("{n}", str(number)))) + "\n"
     if doomed:
         client.revoke(doomed)
 

@@ -46,18 +46,19 @@ def test_a_refused_refreshable_token_is_refreshed_once() -> None:
     first = after_check(token(), DAILY, REFUSED, now=NOW, jitter=0.5)
     second = after_check(token(check_failures=1), DAILY, REFUSED, now=NOW, jitter=0.5)
 
-    assert first.refresh_due_at == NOW
-    assert second.refresh_due_at is None
+    assert first.refresh_now
+    assert not second.refresh_now
     assert second.reauth is None
 
 
 def test_a_check_keeps_the_distance_between_refreshes() -> None:
-    """A token refused seconds after its refresh waits for the minimum interval."""
+    """A token refused seconds after its refresh is asked about again when the minimum interval is over."""
     young = token(last_refreshed_at=NOW - seconds(10))
 
     verdict = after_check(young, DAILY, REFUSED, now=NOW, jitter=0.5)
 
-    assert verdict.refresh_due_at == NOW + seconds(50)
+    assert not verdict.refresh_now
+    assert verdict.check_due_at == NOW + seconds(50)
 
 
 def test_an_unrefreshable_token_dies_at_the_second_refusal() -> None:

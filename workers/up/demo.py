@@ -18,6 +18,8 @@ from workers.up.composition import evergrant
 
 #: Access tokens live between one and two minutes, so that every connection is refreshed about once a minute.
 LIFETIME: Final = (60, 120)
+#: The first ones are of every age, as in a fleet that has been running for a while.
+FIRST_LIFETIME: Final = (20, 120)
 #: Provider id, the simulator's dialect, and how many connections: 1,020 in all.
 CONNECTIONS: Final = (
     ("gsc", "google", 200),
@@ -150,7 +152,8 @@ class Demo:
 def minting_command(simulator_url: str) -> list[str]:
     """Return the command that mints the demo's grants and writes them in the format of the import."""
     words = [sys.executable, "-m", "simulator.mint", "--url", simulator_url]
-    words += ["--lifetime", str(LIFETIME[0]), str(LIFETIME[1]), "--user", USER_PREFIX + "{n}"]
+    words += ["--lifetime", *map(str, LIFETIME), "--first-lifetime", *map(str, FIRST_LIFETIME)]
+    words += ["--user", USER_PREFIX + "{n}"]
     for provider_id, dialect, count in CONNECTIONS:
         revoked = 1 if provider_id in REVOKED else 0
         words += ["--grants", f"{provider_id}={dialect}:{count}:{revoked}"]
