@@ -86,7 +86,7 @@ def celery_settings(servers: Servers) -> dict[str, object]:
             SCHEDULE_CHECKS: {"queue": CONTROL},
             HOUSEKEEPING: {"queue": CONTROL},
         },
-        "imports": ["tasks.tokens", "tasks.control"],
+        "imports": ["tasks.tokens", "tasks.control", "workers.remote_control"],
         "timezone": "UTC",
         "enable_utc": True,
         "beat_schedule": BEAT_SCHEDULE,

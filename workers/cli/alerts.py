@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 import typer
@@ -11,7 +12,9 @@ import typer
 from domain.errors import EvergrantError
 from storage.alerts import AlertStatus
 from workers.cli import session
-from workers.cli.output import JsonOption, stdout, write_json, write_table
+from workers.cli.output import JsonOption, for_people, stderr, stdout, write_json
+
+_STYLES: Final = {"critical": "bold red", "warning": "yellow"}
 
 app = typer.Typer(help="Open and past incidents.", no_args_is_help=True)
 
@@ -27,9 +30,21 @@ def list_alerts(
         rows = (asdict(alert) for alert in services.alerts.list(statuses=statuses))
         if json:
             write_json(rows)
-        else:
-            columns = ("id", "severity", "status", "count", "first_seen_at", "last_seen_at", "title", "help")
-            write_table(columns, rows, empty="no alert is open")
+        elif not _say(rows):
+            stderr.print("no alert is open")
+
+
+def _say(rows: Iterable[Mapping[str, object]]) -> int:
+    """Write each alert as a paragraph, because its words matter; return how many there were."""
+    count = 0
+    for row in rows:
+        count += 1
+        state = f"{row['severity']}, {row['status']}"
+        stdout.print(f"{state}: {row['title']}", style=_STYLES.get(str(row["severity"])), markup=False)
+        first, last = for_people(row["first_seen_at"]), for_people(row["last_seen_at"])
+        stdout.print(f"  {row['id']}   seen {row['count']} times, {first} to {last}", markup=False)
+        stdout.print(f"  {row['help']}\n", markup=False)
+    return count
 
 
 @app.command("ack")

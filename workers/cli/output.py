@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -15,7 +15,10 @@ from rich.table import Table
 #: The option that every listing command takes.
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON array alone on standard output.")]
 
-stdout = Console(highlight=False)
+#: A pipe has no width; tables then get what they need.
+WIDE: Final = 250
+
+stdout = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 stderr = Console(stderr=True, highlight=False)
 
 
@@ -48,7 +51,10 @@ def write_table(columns: Sequence[str], rows: Iterable[Mapping[str, object]], *,
     """Write a table of the named columns; `empty` is said where there is no row."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(column.upper().replace("_", " "), overflow="fold")
+        # Ids are for copying, so they are never cut or folded.
+        least = 36 if column == "id" else None
+        heading = column.upper().replace("_", " ")
+        table.add_column(heading, no_wrap=True, overflow="ellipsis", min_width=least)
     count = 0
     for row in rows:
         table.add_row(*(for_people(row.get(column)) for column in columns))

@@ -15,7 +15,7 @@ from workers.celery_app import make_app
 from workers.deployment import flower_basic_auth, resolve
 from workers.doctor.finding import Finding, Severity, fail, ok, warn
 from workers.doctor.postgres import examine_postgres
-from workers.doctor.processes import examine_beat, examine_workers
+from workers.doctor.processes import callable_by_workers, examine_beat, examine_workers
 from workers.doctor.redis import examine_redis
 
 __all__ = ["Finding", "Severity", "examine"]
@@ -29,7 +29,7 @@ def examine(environment: Mapping[str, str]) -> Iterator[Finding]:
         yield fail("settings", str(error), "mend the variables that are named")
         return
     yield ok("settings", "are well-formed")
-    callable_ids = yield from _providers(settings, environment)
+    here = yield from _providers(settings, environment)
     try:
         servers = resolve(settings)
     except EvergrantError as error:
@@ -37,9 +37,10 @@ def examine(environment: Mapping[str, str]) -> Iterator[Finding]:
         return
     ring = yield from _ring(servers)
     yield from _flower(settings)
-    yield from examine_postgres(servers, ring, callable_ids)
+    app = make_app(settings, servers)
+    yield from examine_postgres(servers, ring, here=here, at_workers=callable_by_workers(app))
     yield from examine_redis(servers.redis_url)
-    yield from examine_workers(make_app(settings, servers))
+    yield from examine_workers(app)
     yield from examine_beat(settings)
 
 
@@ -54,10 +55,10 @@ def _providers(
         return frozenset()
     ids = frozenset(ready.definition.id for ready in desk.callable_providers())
     if ids:
-        yield ok("providers", f"configured: {', '.join(sorted(ids))}")
+        yield ok("providers", f"configured in this environment: {', '.join(sorted(ids))}")
     else:
         yield warn(
-            "providers", "none is configured",
+            "providers", "none is configured in this environment",
             "set EVERGRANT_<PROVIDER>_CLIENT_ID and _CLIENT_SECRET; `evergrant providers list` shows the ids",
         )  # fmt: skip
     return ids

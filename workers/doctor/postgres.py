@@ -16,12 +16,15 @@ from workers.doctor.finding import Finding, fail, ok
 LEAST_VERSION: Final = 14
 
 
-def examine_postgres(servers: Servers, ring: KeyRing | None, known: frozenset[str]) -> Iterator[Finding]:
+def examine_postgres(
+    servers: Servers, ring: KeyRing | None, *, here: frozenset[str], at_workers: frozenset[str]
+) -> Iterator[Finding]:
     """Look at reachability, version, schema, keys and providers in use.
 
     Args:
         ring: None where the key ring itself is wrong; its own finding says so.
-        known: The providers that can be called.
+        here: The providers that this environment could call.
+        at_workers: The providers that running workers can call; empty where none answers.
     """
     try:
         engine = make_engine(servers.database_url, pool_size=1, application_name="evergrant-doctor")
@@ -34,7 +37,7 @@ def examine_postgres(servers: Servers, ring: KeyRing | None, known: frozenset[st
         yield ok("schema", "is this version's")
         if ring is not None:
             yield from _keys(engine, ring)
-        yield from _providers(engine, known)
+        yield from _providers(engine, here, at_workers)
     except ServiceUnavailable as error:
         yield fail("postgres", str(error), "start Postgres, or check EVERGRANT_DATABASE_URL")
     except ConfigurationError as error:
@@ -62,13 +65,15 @@ def _keys(engine: Engine, ring: KeyRing) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _providers(engine: Engine, known: frozenset[str]) -> Iterator[Finding]:
+def _providers(engine: Engine, here: frozenset[str], at_workers: frozenset[str]) -> Iterator[Finding]:
     for provider_id, count in sorted(connections_by_provider(engine).items()):
-        if provider_id in known:
-            yield ok("provider", f"{provider_id}: {count} connections")
+        # What the workers can do is what counts; without any, this environment stands in for them.
+        if provider_id in (at_workers or here):
+            whose = "the workers" if at_workers else "this environment"
+            yield ok("provider", f"{provider_id}: {count} connections, configured at {whose}")
             continue
         variable = "EVERGRANT_" + provider_id.upper().replace("-", "_")
         yield fail(
-            "provider", f"{provider_id}: {count} connections wait, because it is not configured here",
+            "provider", f"{provider_id}: {count} connections wait, because it is not configured",
             f"set {variable}_CLIENT_ID and _CLIENT_SECRET, or define it in EVERGRANT_PROVIDERS_FILE",
         )  # fmt: skip

@@ -14,8 +14,20 @@ from tasks.names import QUEUES
 from workers import signs_of_life
 from workers.doctor.finding import Finding, fail, ok, warn
 from workers.embedded.layout import DataFolder
+from workers.remote_control import CALLABLE_PROVIDERS
 
 _PATIENCE_SECONDS: Final = 2.0
+
+
+def callable_by_workers(app: Celery) -> frozenset[str]:
+    """Return the providers that running workers can call; empty where no worker answers."""
+    try:
+        answers = app.control.broadcast(CALLABLE_PROVIDERS, reply=True, timeout=_PATIENCE_SECONDS)
+    except (OperationalError, RedisError):
+        return frozenset()
+    replies = (reply for answer in answers or () for reply in answer.values())
+    # A worker of an older version answers with a note that it does not know the command.
+    return frozenset(provider for ids in replies if isinstance(ids, list) for provider in ids)
 
 
 def examine_workers(app: Celery) -> Iterator[Finding]:
