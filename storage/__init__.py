@@ -1,0 +1,1 @@
+"""Postgres: schema and migrations, sealing, the token store, activity and alerts. Stranger to `providers`."""

@@ -1,0 +1,121 @@
+"""The append-only record of what happened to connections, written in the statement it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import CTE, Connection, bindparam, func, insert, select
+from sqlalchemy.dialects.postgresql import JSONB
+
+from storage.schema import activity
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What to write into the activity log beside a change.
+
+    Attributes:
+        kind: A stable lower-case word, such as ``refreshed`` or ``retry``.
+        code: The error's code; None for a success.
+        detail: JSON values, never a secret.
+    """
+
+    kind: str
+    code: str | None = None
+    detail: Mapping[str, object] = field(default_factory=dict)
+
+    def parameters(self, attempt_id: UUID | None) -> dict[str, object]:
+        """Return the parameters that a statement built with `noting` expects."""
+        return {
+            "note_kind": self.kind,
+            "note_code": self.code,
+            "note_detail": dict(self.detail),
+            "note_attempt": attempt_id,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """One line of a connection's record. None: does not apply."""
+
+    at: datetime
+    connection_id: UUID
+    provider_id: str
+    kind: str
+    attempt_id: UUID | None
+    version: int | None
+    code: str | None
+    detail: Mapping[str, object]
+
+
+def noting(changed: CTE) -> CTE:
+    """Return the insert that records a change, one line for each row that `changed` really wrote.
+
+    Args:
+        changed: Returns connection_id, provider_id and version of the rows.
+    """
+    return (
+        insert(activity)
+        .from_select(
+            ["at", "connection_id", "provider_id", "version", "kind", "code", "detail", "attempt_id"],
+            select(
+                func.clock_timestamp(),
+                changed.c.connection_id,
+                changed.c.provider_id,
+                changed.c.version,
+                bindparam("note_kind", type_=activity.c.kind.type),
+                bindparam("note_code", type_=activity.c.code.type),
+                bindparam("note_detail", type_=JSONB),
+                bindparam("note_attempt", type_=activity.c.attempt_id.type),
+            ),
+            # The other columns default on the server.
+            include_defaults=False,
+        )
+        .cte("noted")
+    )
+
+
+def record(
+    connection: Connection,
+    note: Note,
+    *,
+    connection_id: UUID,
+    provider_id: str,
+    version: int | None = None,
+    attempt_id: UUID | None = None,
+) -> None:
+    """Write one line within the caller's transaction."""
+    connection.execute(
+        insert(activity).values(
+            connection_id=connection_id,
+            provider_id=provider_id,
+            version=version,
+            kind=note.kind,
+            code=note.code,
+            detail=dict(note.detail),
+            attempt_id=attempt_id,
+        )
+    )
+
+
+def recent(connection: Connection, connection_id: UUID, *, limit: int) -> list[Activity]:
+    """Return a connection's latest lines, newest first."""
+    rows = connection.execute(
+        select(
+            activity.c.at,
+            activity.c.connection_id,
+            activity.c.provider_id,
+            activity.c.kind,
+            activity.c.attempt_id,
+            activity.c.version,
+            activity.c.code,
+            activity.c.detail,
+        )
+        .where(activity.c.connection_id == connection_id)
+        .order_by(activity.c.id.desc())
+        .limit(limit)
+    )
+    return [Activity(*row) for row in rows]

@@ -1,0 +1,103 @@
+"""The key ring that seals tokens, as `EVERGRANT_KEYS` spells it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import secrets
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from pydantic import SecretStr
+
+from domain.errors import ConfigurationError, KeyMissing
+
+VARIABLE: Final = "EVERGRANT_KEYS"
+KEY_BYTES: Final = 32
+_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_FORM = "`id:base64-of-32-bytes`, comma-separated, the first one seals"
+_MEND = "`openssl rand -base64 32` makes a key"
+
+
+def _wrong(what: str, mend: str) -> ConfigurationError:
+    return ConfigurationError(f"{VARIABLE}: {what}; {mend}")
+
+
+def _parse_entry(entry: str, place: str) -> tuple[str, bytes]:
+    """Return id and key of one entry. Errors name its place and never quote it: it may be a bare key."""
+    key_id, colon, encoded = entry.partition(":")
+    if not colon:
+        raise _wrong(f"{place} has no colon", f"write {_FORM}")
+    if _ID.fullmatch(key_id) is None:
+        raise _wrong(
+            f"the id of {place} is malformed", "use 1 to 32 letters, digits, '-' or '_' before the colon"
+        )
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        # `from None`: the decoder's message may quote a part of what it was given.
+        raise _wrong(f"{place} (id {key_id!r}) is not base64 after the colon", _MEND) from None
+    if len(key) != KEY_BYTES:
+        raise _wrong(f"{place} (id {key_id!r}) holds {len(key)} bytes instead of {KEY_BYTES}", _MEND)
+    return key_id, key
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRing:
+    """The keys that open, and the one among them that seals. `repr` shows ids only.
+
+    Attributes:
+        ids: Of all keys, in the order of the setting; the first one seals.
+    """
+
+    ids: tuple[str, ...]
+    _keys: dict[str, bytes] = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: SecretStr | None) -> Self:
+        """Read the ring from the text of `EVERGRANT_KEYS`; None means that the variable is not set.
+
+        Raises:
+            ConfigurationError: Naming the variable, the entry's position (from 1) and id, and the mend.
+        """
+        if text is None:
+            raise _wrong("not set", f"set it to {_FORM}; {_MEND}")
+        if not text.get_secret_value().strip():
+            raise _wrong("empty", f"set it to {_FORM}; {_MEND}")
+        keys: dict[str, bytes] = {}
+        places: dict[bytes, int] = {}
+        for position, raw in enumerate(text.get_secret_value().split(","), start=1):
+            place = f"entry {position}"
+            if not raw.strip():
+                raise _wrong(f"{place} is empty", "remove the stray comma")
+            key_id, key = _parse_entry(raw.strip(), place)
+            if key_id in keys:
+                raise _wrong(f"{place} repeats the id {key_id!r}", "give every key an id of its own")
+            if key in places:
+                raise _wrong(
+                    f"{place} (id {key_id!r}) holds the same key as entry {places[key]}", "remove one of them"
+                )
+            keys[key_id], places[key] = key, position
+        return cls(tuple(keys), keys)
+
+    @property
+    def sealing_id(self) -> str:
+        """The id of the key that seals."""
+        return self.ids[0]
+
+    def key(self, key_id: str) -> bytes:
+        """Return the raw key.
+
+        Raises:
+            KeyMissing: The ring does not hold it.
+        """
+        try:
+            return self._keys[key_id]
+        except KeyError:
+            raise KeyMissing(key_id) from None
+
+
+def generate(key_id: str = "k1") -> str:
+    """Return a fresh ring of one random key, in the form that `KeyRing.parse` reads."""
+    return f"{key_id}:{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode('ascii')}"

@@ -1,0 +1,1 @@
+"""Alembic's environment. Run it through `storage.migrate`, which builds its configuration in code."""

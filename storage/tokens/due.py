@@ -1,0 +1,115 @@
+"""What is due: marked for the queues, most urgent first, at a cost that follows the number due."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+from uuid import UUID
+
+from sqlalchemy import Interval, TextClause, bindparam, text
+
+from storage.engine import single
+from storage.tokens.base import StoreBase
+
+#: The most tokens of one provider that one call marks. It stands in the statement as a number, because the
+#: planner must see that few rows are wanted: for an unknown limit it would sort everything that is due.
+MOST_OF_A_PROVIDER: Final = 2_000
+
+Work = Literal["refresh", "check"]
+
+
+@dataclass(frozen=True, slots=True)
+class DueToken:
+    """A token that was marked. `lateness` is how long it had been due by then."""
+
+    connection_id: UUID
+    provider_id: str
+    due_at: datetime
+    lateness: timedelta
+
+
+def _mark(work: Work) -> TextClause:
+    """Return the statement that marks what is due.
+
+    `statement_timestamp()` is stable within the statement and so can be an index condition, which
+    `clock_timestamp()` cannot; it starts with the statement and is never ahead of the clock. The inner LIMIT
+    bounds what the planner expects, the outer one is the provider's room: rows are locked one by one as the
+    outer one asks for them. A row under a live lease is being worked on and is not marked again. NO KEY
+    UPDATE is the lock that the update takes anyway; a stronger one would skip rows that a foreign key reads.
+    The update finds its rows by an array, and not by a join, so that it never scans the table.
+    """
+    due, mark = f"{work}_due_at", f"{work}_enqueued_until"
+    return text(
+        f"""
+        WITH due AS MATERIALIZED (
+            SELECT found.connection_id
+              FROM unnest(CAST(:providers AS text[]), CAST(:rooms AS integer[])) AS p (provider_id, room)
+             CROSS JOIN LATERAL (
+                   SELECT * FROM (
+                       SELECT t.connection_id, t.{due}
+                         FROM tokens t
+                        WHERE t.provider_id = p.provider_id
+                          AND t.{due} IS NOT NULL
+                          AND t.{due} <= statement_timestamp()
+                          AND (t.{mark} IS NULL OR t.{mark} < statement_timestamp())
+                          AND (t.lease_until IS NULL OR t.lease_until < statement_timestamp())
+                        ORDER BY t.{due}
+                        LIMIT {MOST_OF_A_PROVIDER}
+                          FOR NO KEY UPDATE SKIP LOCKED) AS bounded
+                    LIMIT p.room) AS found
+             ORDER BY found.{due}
+             LIMIT :total)
+        UPDATE tokens t
+           SET {mark} = statement_timestamp() + :mark
+         WHERE t.connection_id = ANY (ARRAY(SELECT connection_id FROM due))
+        RETURNING t.connection_id, t.provider_id, t.{due}, statement_timestamp() - t.{due}
+        """  # noqa: S608 - made of two literal words
+    ).bindparams(bindparam("mark", type_=Interval))
+
+
+_MARK: Final[dict[Work, TextClause]] = {"refresh": _mark("refresh"), "check": _mark("check")}
+_UNMARK: Final[dict[Work, TextClause]] = {
+    "refresh": text(
+        "UPDATE tokens SET refresh_enqueued_until = NULL WHERE connection_id = ANY(CAST(:ids AS uuid[]))"
+    ),
+    "check": text(
+        "UPDATE tokens SET check_enqueued_until = NULL WHERE connection_id = ANY(CAST(:ids AS uuid[]))"
+    ),
+}
+
+
+class Due(StoreBase):
+    """The part of the token store that the scheduler uses."""
+
+    def mark_due_refreshes(self, limits: Mapping[str, int], *, total: int, mark: timedelta) -> list[DueToken]:
+        """Mark tokens whose refresh, retry or recovery is due, and return them, the longest due first.
+
+        Two callers at once get different tokens. A marked token is not returned again for `mark`, unless an
+        attempt ends before; marks only spare the queues, and no correctness rests on them.
+
+        Args:
+            limits: How many tokens of each provider may be marked, at most `MOST_OF_A_PROVIDER` of each;
+                providers that are not named get none.
+            total: How many in all.
+        """
+        return self._mark("refresh", limits, total, mark)
+
+    def mark_due_checks(self, limits: Mapping[str, int], *, total: int, mark: timedelta) -> list[DueToken]:
+        """Mark tokens whose health check is due; as `mark_due_refreshes`."""
+        return self._mark("check", limits, total, mark)
+
+    def unmark(self, connection_ids: Sequence[UUID], work: Work = "refresh") -> None:
+        """Take marks back, of what could not be published."""
+        with single(self._auto) as connection:
+            connection.execute(_UNMARK[work], {"ids": list(connection_ids)})
+
+    def _mark(self, work: Work, limits: Mapping[str, int], total: int, mark: timedelta) -> list[DueToken]:
+        rooms = {provider: room for provider, room in limits.items() if room > 0}
+        if not rooms or total <= 0:
+            return []
+        parameters = {"providers": list(rooms), "rooms": list(rooms.values()), "total": total, "mark": mark}
+        with single(self._auto) as connection:
+            marked = [DueToken(*row) for row in connection.execute(_MARK[work], parameters)]
+        return sorted(marked, key=lambda token: token.due_at)

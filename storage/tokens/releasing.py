@@ -1,0 +1,91 @@
+"""Leases that end without an answer: given back unused, or lapsed with the presentation unresolved."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import DateTime, and_, bindparam, case, func, literal_column, not_, null, select, update
+
+from storage.activity import Note, noting
+from storage.engine import single
+from storage.schema import tokens
+from storage.tokens.base import StoreBase
+
+_NOW: Final = func.clock_timestamp()
+_IN_DOUBT: Final = tokens.c.status == literal_column("'in_doubt'")
+#: An earlier attempt than the releasing one left a doubt; without that, the token was never presented.
+_STILL_DOUBTED: Final = and_(_IN_DOUBT, tokens.c.presented_at != tokens.c.first_presented_at)
+_RESCHEDULED: Final = bindparam("due_at", type_=DateTime(timezone=True))
+_RELEASE: Final = (
+    update(tokens)
+    .where(tokens.c.connection_id == bindparam("wanted_id"), tokens.c.attempt_id == bindparam("held_by"))
+    .values(
+        status=case(
+            (and_(_IN_DOUBT, not_(_STILL_DOUBTED)), literal_column("'active'")), else_=tokens.c.status
+        ),
+        attempt_id=null(),
+        lease_owner=null(),
+        lease_until=null(),
+        presented_at=null(),
+        first_presented_at=case((_STILL_DOUBTED, tokens.c.first_presented_at), else_=null()),
+        refresh_due_at=func.coalesce(_RESCHEDULED, tokens.c.refresh_due_at),
+        # With a new time the scheduler's mark of the old one would only be in the way.
+        refresh_enqueued_until=case((_RESCHEDULED.is_(None), tokens.c.refresh_enqueued_until), else_=null()),
+    )
+    .returning(tokens.c.connection_id)
+)
+_LAPSED: Final = (
+    update(tokens)
+    .where(
+        tokens.c.connection_id == bindparam("wanted_id"),
+        tokens.c.attempt_id == bindparam("held_by"),
+        tokens.c.status == literal_column("'active'"),
+        tokens.c.presented_at.is_not(None),
+        tokens.c.lease_until < _NOW,
+    )
+    .values(
+        status="in_doubt",
+        lease_owner=null(),
+        lease_until=null(),
+        refresh_due_at=bindparam("recover_at", type_=DateTime(timezone=True)),
+        refresh_enqueued_until=null(),
+        last_error_code="lease_lapsed",
+        last_error_at=_NOW,
+    )
+    .returning(tokens.c.connection_id, tokens.c.provider_id, tokens.c.version)
+    .cte("changed")
+)
+_MARK_LAPSED: Final = select(_LAPSED.c.version).add_cte(noting(_LAPSED))
+
+
+class Releases(StoreBase):
+    """The part of the token store that ends leases."""
+
+    def release(
+        self, connection_id: UUID, attempt_id: UUID, *, refresh_due_at: datetime | None = None
+    ) -> bool:
+        """Give a claim back of which nothing was sent; False if the row is no longer this attempt's.
+
+        An earlier attempt's doubt stays as it was. A doubt that is only this claim's own lapsed lease ends:
+        its holder is the one who knows that nothing was sent.
+
+        Args:
+            refresh_due_at: When to act next; None leaves the schedule alone.
+        """
+        parameters = {"wanted_id": connection_id, "held_by": attempt_id, "due_at": refresh_due_at}
+        with single(self._auto) as connection:
+            return connection.execute(_RELEASE, parameters).one_or_none() is not None
+
+    def mark_lapsed(self, connection_id: UUID, *, attempt_id: UUID, recover_at: datetime) -> bool:
+        """Call an active row in doubt whose holder let the lease lapse; False if that is not so (any more).
+
+        Args:
+            attempt_id: The attempt that held the lease, as read.
+            recover_at: When the recovery rule is to look at it.
+        """
+        parameters = {"wanted_id": connection_id, "held_by": attempt_id, "recover_at": recover_at}
+        parameters |= Note("in_doubt", "lease_lapsed").parameters(attempt_id)
+        with single(self._auto) as connection:
+            return connection.execute(_MARK_LAPSED, parameters).one_or_none() is not None

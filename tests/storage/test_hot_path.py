@@ -1,0 +1,65 @@
+"""What a refresh costs Postgres: statements, and rows rewritten in place."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import event, text
+
+from storage.tokens.landing import Landed
+from tests.storage.making import Bench, landing
+
+
+def test_a_refresh_is_two_statements(bench: Bench) -> None:
+    """Claim and landing are one statement each; no BEGIN or COMMIT goes over the wire."""
+    connection_id = bench.new()
+    statements: list[tuple[str, bool]] = []
+
+    def count(connection: object, cursor: object, statement: str, *_rest: object) -> None:
+        statements.append((statement.split(maxsplit=1)[0], cursor.connection.autocommit))  # type: ignore[attr-defined] # psycopg's
+
+    event.listen(bench.engine, "before_cursor_execute", count)
+    claimed = bench.claimed(connection_id)
+    bench.store.open(claimed)
+    result = bench.store.land(landing(claimed))
+    event.remove(bench.engine, "before_cursor_execute", count)
+
+    assert isinstance(result, Landed)
+    assert statements == [("UPDATE", True), ("WITH", True)]
+
+
+def test_marks_and_claims_are_rewritten_in_place(bench: Bench) -> None:
+    """Over cycles of mark, claim and landing the first two touch no index, and the table stays its size."""
+    made = [bench.new(str(number)) for number in range(200)]
+
+    def cycle() -> None:
+        bench.store.mark_due_refreshes({"acme": 1000}, total=1000, mark=timedelta(seconds=30))
+        for connection_id in made:
+            bench.store.land(landing(bench.claimed(connection_id)))
+        with bench.engine.begin() as connection:
+            connection.execute(text("UPDATE tokens SET refresh_due_at = clock_timestamp() - interval '1 s'"))
+
+    def figures() -> tuple[int, int, int]:
+        with bench.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM tokens"))
+            connection.execute(text("SELECT pg_stat_force_next_flush()"))
+            row = connection.execute(
+                text(
+                    "SELECT n_tup_upd, n_tup_hot_upd, pg_relation_size('tokens') "
+                    "FROM pg_stat_user_tables WHERE relname = 'tokens'"
+                )
+            ).one()
+            return row[0], row[1], row[2]
+
+    cycle()
+    before = figures()
+    for _ in range(5):
+        cycle()
+    bench.engine.dispose()
+    after = figures()
+
+    updates, in_place = after[0] - before[0], after[1] - before[1]
+    # Four updates a cycle and row: mark and claim in place, landing and the test's own rescheduling not.
+    assert updates == 4 * 5 * len(made)
+    assert in_place / updates > 0.45
+    assert after[2] <= before[2] * 1.5
