@@ -1,7 +1,7 @@
 """What beat ticks, and how often: names and seconds, nothing of ours is imported.
 
-Beat only ticks. A tick's message expires before the next but one is due, so that a queue that stood still
-does not fill with ticks; two beats, or none for a while, do no harm.
+Beat only ticks. Two beats, or none for a while, do no harm: ticks that come together count as one. Their
+messages carry no expiry on purpose: where clocks differ by more than it, no tick would be carried out.
 """
 
 from typing import Final
@@ -16,16 +16,16 @@ BEAT_SCHEDULE: Final = {
     "schedule-refreshes": {
         "task": "evergrant.schedule_refreshes",
         "schedule": SECONDS_BETWEEN_REFRESH_TICKS,
-        "options": {"queue": "control", "expires": 2 * SECONDS_BETWEEN_REFRESH_TICKS},
+        "options": {"queue": "control"},
     },
     "schedule-checks": {
         "task": "evergrant.schedule_checks",
         "schedule": SECONDS_BETWEEN_HEALTH_TICKS,
-        "options": {"queue": "control", "expires": 2 * SECONDS_BETWEEN_HEALTH_TICKS},
+        "options": {"queue": "control"},
     },
     "housekeeping": {
         "task": "evergrant.housekeeping",
         "schedule": SECONDS_BETWEEN_HOUSEKEEPING,
-        "options": {"queue": "control", "expires": SECONDS_BETWEEN_HOUSEKEEPING},
+        "options": {"queue": "control"},
     },
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-#: First wait and longest wait for tokens that live an hour or more; shorter-lived ones scale down.
+#: First wait and longest wait for tokens that live two hours or more; shorter-lived ones scale down.
 FIRST: Final = timedelta(seconds=30)
 LONGEST: Final = timedelta(hours=1)
 SHORTEST_FIRST: Final = timedelta(seconds=2)

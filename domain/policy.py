@@ -76,6 +76,19 @@ class Verdict:
     worth_an_alert: bool = False
 
 
+def hold_reason(error: ProviderError) -> HoldReason | None:
+    """Say what a failure, of whichever call, says of the provider as a whole; None: it answered properly."""
+    match error:
+        case ClientMisconfigured():
+            return HoldReason.CLIENT_MISCONFIGURED
+        case RateLimited():
+            return HoldReason.RATE_LIMITED
+        case NotSent() | Unavailable() | OutcomeUnknown():
+            return HoldReason.UNREACHABLE
+        case _:
+            return None
+
+
 def recovery_at(
     token: TokenState, facts: ProviderFacts, *, presented_at: datetime, now: datetime
 ) -> datetime:
@@ -87,7 +100,11 @@ def recovery_at(
     """
     timing = timing_of(facts)
     settled = max(now, presented_at + timing.deadline + timing.settling)
-    if replay_of(facts) is not Replay.LAST_RESORT or token.expires_at is None:
+    replay = replay_of(facts)
+    if replay is Replay.WITHIN_WINDOW and not window_has_room(token, facts, now=settled):
+        # Found too late, after an hour without beat for example: a window that has closed is none.
+        replay = Replay.LAST_RESORT
+    if replay is not Replay.LAST_RESORT or token.expires_at is None:
         return settled
     return max(settled, token.expires_at - timing.deadline - LAST_RESORT_MARGIN)
 
@@ -95,8 +112,10 @@ def recovery_at(
 def window_has_room(token: TokenState, facts: ProviderFacts, *, now: datetime) -> bool:
     """Say whether a presentation begun now still falls into the replay window of the unanswered one."""
     window = facts.replay_window
-    if not isinstance(window, timedelta) or token.first_presented_at is None:
+    if not isinstance(window, timedelta):
         return False
+    if token.first_presented_at is None:
+        return True
     return now + timing_of(facts).deadline <= token.first_presented_at + window
 
 
@@ -114,28 +133,20 @@ def after_failure(
     retry = RetryAt(now + wait)
     alert = failures >= FAILURES_WORTH_AN_ALERT or (token.expires_at is not None and token.expires_at <= now)
     doubtful = token.status is Status.IN_DOUBT
+    becomes: RetryAt | InDoubt | NeedsReauth
     match error:
         case GrantRejected():
-            return Verdict(NeedsReauth(_why_rejected(token, facts, now=now)))
-        case ClientMisconfigured():
-            # The provider judged us, not the grant, and did so before looking at the refresh token.
-            return Verdict(
-                _still(retry, doubtful=doubtful), HoldReason.CLIENT_MISCONFIGURED, error.retry_after
-            )
+            becomes = NeedsReauth(_why_rejected(token, facts, now=now))
         case OutcomeUnknown():
-            presented_at = token.presented_at or now
-            recover_at = recovery_at(token, facts, presented_at=presented_at, now=now)
+            recover_at = recovery_at(token, facts, presented_at=token.presented_at or now, now=now)
             # An unanswered recovery is a new doubt with one attempt of its own, later than the one before.
-            not_before = now + wait if doubtful else recover_at
-            return Verdict(InDoubt(max(recover_at, not_before)), HoldReason.UNREACHABLE, None, alert)
-        case NotSent() | Unavailable():
-            return Verdict(_still(retry, doubtful=doubtful), HoldReason.UNREACHABLE, error.retry_after, alert)
-        case RateLimited():
-            return Verdict(
-                _still(retry, doubtful=doubtful), HoldReason.RATE_LIMITED, error.retry_after, alert
-            )
+            becomes = InDoubt(max(recover_at, now + wait) if doubtful else recover_at)
         case _:
-            return Verdict(_still(retry, doubtful=doubtful), None, None, alert)
+            becomes = _still(retry, doubtful=doubtful)
+    if isinstance(error, ClientMisconfigured):
+        # The provider judged us, not the grant; its own alert says so, once for all connections.
+        alert = False
+    return Verdict(becomes, hold_reason(error), error.retry_after, alert)
 
 
 def _still(retry: RetryAt, *, doubtful: bool) -> RetryAt | InDoubt:

@@ -20,6 +20,7 @@ from typing import Final, Protocol
 import structlog
 
 from domain.backoff import backoff
+from domain.errors import ProviderError, ServiceUnavailable
 from domain.policy import HoldReason
 from services import alerts
 from storage.alerts import AlertSpec
@@ -91,17 +92,19 @@ class Admission:
         self._in_use: defaultdict[str, int] = defaultdict(int)
         self._failures: defaultdict[str, int] = defaultdict(int)
         self._known: dict[str, Hold] = {}
+        self._probing: set[str] = set()
         self._read_at = -math.inf
 
     @contextmanager
     def admit(self, scope: Scope) -> Iterator[Admitted | Denied]:
         """Ask all gates and hold a slot meanwhile."""
-        denied = self._breaker(scope) or self._slot(scope)
+        denied = self._held_back(scope) or self._slot(scope)
         if denied is not None:
             yield denied
             return
         try:
-            yield self._rate(scope) or Admitted()
+            # The probe last: who takes it must be free to use it.
+            yield self._rate(scope) or self._probe(scope) or Admitted()
         finally:
             with self._lock:
                 self._in_use[scope.key] -= 1
@@ -118,10 +121,41 @@ class Admission:
             self._known = known
         return known
 
+    def tell_success(self, scope: Scope) -> None:
+        """As `succeeded`; a breaker that cannot be written now is told again by the next success."""
+        try:
+            self.succeeded(scope)
+        except ServiceUnavailable:
+            log.warning("breaker_not_written", scope=scope.key)
+
+    def tell_failure(
+        self,
+        scope: Scope,
+        reason: HoldReason | None,
+        error: ProviderError,
+        *,
+        retry_after: timedelta | None,
+        now: datetime,
+        jitter: float,
+    ) -> None:
+        """Tell what a failure said of the provider; `reason` None: it answered properly.
+
+        Args:
+            now: Postgres' clock.
+        """
+        try:
+            if reason is None:
+                self.succeeded(scope)
+            else:
+                self.failed(scope, reason, code=error.code, retry_after=retry_after, now=now, jitter=jitter)
+        except ServiceUnavailable:
+            log.warning("breaker_not_written", scope=scope.key)
+
     def succeeded(self, scope: Scope) -> None:
         """Tell that the provider answered properly: a breaker that was open closes."""
         with self._lock:
             self._failures[scope.key] = 0
+            self._probing.discard(scope.key)
             known = scope.key in self._known
         if known and self._holds.close_hold(scope.key, cause=alerts.provider_cause(scope.key)):
             with self._lock:
@@ -147,6 +181,11 @@ class Admission:
             self._failures[scope.key] += 1
             failures = self._failures[scope.key]
             hold = self._known.get(scope.key)
+            probed = scope.key in self._probing
+            self._probing.discard(scope.key)
+        if hold is not None and hold.held_until > hold.now and not probed:
+            # A call that was under way when the breaker opened says nothing that is not known.
+            return
         certain = reason is HoldReason.CLIENT_MISCONFIGURED or retry_after is not None
         if not certain and hold is None and failures < FAILURES_TO_OPEN:
             return
@@ -167,18 +206,23 @@ class Admission:
             seconds=round(wait.total_seconds(), 1),
         )  # fmt: skip
 
-    def _breaker(self, scope: Scope) -> Denied | None:
+    def _held_back(self, scope: Scope) -> Denied | None:
+        hold = self.held().get(scope.key)
+        if hold is None or hold.held_until <= hold.now:
+            return None
+        return Denied(hold.reason, hold.held_until)
+
+    def _probe(self, scope: Scope) -> Denied | None:
         hold = self.held().get(scope.key)
         if hold is None:
             return None
-        if hold.held_until > hold.now:
-            return Denied(hold.reason, hold.held_until)
         # Half open: whoever moves the hold forward first is the probe, the others stay away.
-        if self._holds.take_probe(scope.key, expected=hold.held_until, until=hold.now + PROBE):
-            return None
+        taken = self._holds.take_probe(scope.key, expected=hold.held_until, until=hold.now + PROBE)
         with self._lock:
             self._read_at = -math.inf
-        return Denied(hold.reason)
+            if taken:
+                self._probing.add(scope.key)
+        return None if taken else Denied(hold.reason)
 
     def _slot(self, scope: Scope) -> Denied | None:
         most = scope.max_concurrency or self._share

@@ -13,8 +13,8 @@ from uuid import UUID
 import structlog
 
 from domain.errors import ProviderError, SealBroken
-from domain.health import CheckOutcome, CheckVerdict, after_check
-from domain.policy import FAILURES_WORTH_AN_ALERT
+from domain.health import SECOND_OPINION, CheckOutcome, CheckVerdict, after_check
+from domain.policy import FAILURES_WORTH_AN_ALERT, hold_reason
 from domain.token import ConnectionRef, ReauthReason, Status, TokenState
 from providers.client import ProviderClient
 from services import alerts
@@ -84,9 +84,12 @@ class HealthChecks:
         if begun is None:
             return CheckResult(CheckOutcome.NOT_FOUND, connection_id, code="not_found")
         ref, token, now, sealed = begun
-        settled = _uncheckable(token, now)
+        settled = _settled(token)
         if settled is not None:
             return settled
+        if token.refreshable and token.expires_at is not None and token.expires_at <= now:
+            # An expired access token is refused by rights; that says nothing about the grant.
+            return self._put_off(token, now, "expired")
         provider = self._desk.ready(ref.provider_id)
         if not isinstance(provider, ReadyProvider):
             return CheckResult(CheckOutcome.DEFERRED, connection_id, code=provider.code)
@@ -94,9 +97,9 @@ class HealthChecks:
             return CheckResult(CheckOutcome.DEFERRED, connection_id, code="no_health_check_defined")
         try:
             access_token = self._tokens.open_access(sealed)
-        except SealBroken:
-            # The refresh that this row also needs raises the alert; a check only stays away.
-            return CheckResult(CheckOutcome.DEFERRED, connection_id, code="unreadable")
+        except SealBroken as broken:
+            alert = alerts.unreadable(ref, provider.definition.display_name, why=str(broken))
+            return self._put_off(token, now, "unreadable", alert)
         error: ProviderError | None = None
         with self._admission.admit(provider.check_scope) as gate:
             if isinstance(gate, Denied):
@@ -109,7 +112,31 @@ class HealthChecks:
                 error = failure
         checked_at = now + timedelta(seconds=self._clock() - began)
         verdict = after_check(token, provider.facts, error, now=checked_at, jitter=self._jitter())
+        if error is None:
+            self._admission.tell_success(provider.check_scope)
+        else:
+            self._admission.tell_failure(
+                provider.check_scope, hold_reason(error), error, retry_after=error.retry_after,
+                now=checked_at, jitter=self._jitter(),
+            )  # fmt: skip
         return self._record(ref, token, provider, verdict, error, checked_at)
+
+    def _put_off(
+        self, token: TokenState, now: datetime, code: str, alert: AlertSpec | None = None
+    ) -> CheckResult:
+        """Come back in a while to a token about which nothing can be asked now."""
+        self._tokens.record_check(
+            CheckRecord(
+                connection_id=token.connection_id,
+                grant_id=token.grant_id,
+                version=token.version,
+                verified=False,
+                check_failures=token.check_failures,
+                check_due_at=now + SECOND_OPINION,
+                alert=alert,
+            )
+        )
+        return CheckResult(CheckOutcome.DEFERRED, token.connection_id, code=code)
 
     def _record(
         self,
@@ -158,21 +185,16 @@ class HealthChecks:
         return None
 
 
-def _uncheckable(token: TokenState, now: datetime) -> CheckResult | None:
-    """Answer for a token that there is no point in asking about."""
-    connection_id = token.connection_id
+def _settled(token: TokenState) -> CheckResult | None:
+    """Answer for a token whose state needs no question; None where it has to be asked."""
     match token.status:
         case Status.DISCONNECTED:
-            return CheckResult(CheckOutcome.NOT_FOUND, connection_id, code="disconnected")
+            return CheckResult(CheckOutcome.NOT_FOUND, token.connection_id, code="disconnected")
         case Status.NEEDS_REAUTH:
             code = token.reauth_reason or str(ReauthReason.GRANT_REJECTED)
-            return CheckResult(CheckOutcome.NEEDS_REAUTH, connection_id, code=code)
+            return CheckResult(CheckOutcome.NEEDS_REAUTH, token.connection_id, code=code)
         case _:
-            pass
-    if token.refreshable and token.expires_at is not None and token.expires_at <= now:
-        # An expired access token is refused by rights; that says nothing about the grant.
-        return CheckResult(CheckOutcome.DEFERRED, connection_id, code="expired")
-    return None
+            return None
 
 
 def _recovered(token: TokenState) -> bool:

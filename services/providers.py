@@ -72,20 +72,24 @@ class ProviderDesk:
         app = self._apps.get(definition.id)
         if app is None or not configured(definition, app):
             return NotReady("provider_not_configured")
+        check_rate = None if definition.check is None else definition.check.max_requests_per_second
         return ReadyProvider(
             definition,
             app,
             definition.facts,
-            _scope(definition, app, str(definition.token_url or definition.id)),
-            _scope(definition, app, "check"),
+            _scope(definition, app, definition.token_url or "token", definition.max_requests_per_second),
+            # Checks go to another host with limits of its own.
+            _scope(definition, app, "check", check_rate),
         )
 
 
-def _scope(definition: ProviderDefinition, app: AppCredentials, endpoint: str) -> Scope:
+def _scope(
+    definition: ProviderDefinition, app: AppCredentials, endpoint: str, per_second: float | None
+) -> Scope:
     return Scope(
         key=f"{definition.id}|{app.client_id}|{endpoint}",
         provider_id=definition.id,
         display_name=definition.display_name,
         max_concurrency=definition.max_concurrency,
-        max_per_second=definition.max_requests_per_second,
+        max_per_second=per_second,
     )

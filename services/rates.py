@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 import structlog
-from limits import RateLimitItem, RateLimitItemPerMinute, RateLimitItemPerSecond
+from limits import (
+    RateLimitItem,
+    RateLimitItemPerHour,
+    RateLimitItemPerMinute,
+    RateLimitItemPerSecond,
+)
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from pydantic import SecretStr
@@ -13,7 +18,7 @@ from redis.exceptions import RedisError
 
 log = structlog.get_logger(__name__)
 
-#: Rates below one a second are counted over a minute: a window must allow at least one request.
+#: A window must allow at least one request.
 _SLOW: Final = 1.0
 
 
@@ -42,6 +47,9 @@ class SharedRates:
 
 
 def _item(per_second: float) -> RateLimitItem:
-    if per_second >= _SLOW:
+    """Count over the shortest window in which the rate is a whole number of requests, or nearly so."""
+    if per_second >= _SLOW and per_second.is_integer():
         return RateLimitItemPerSecond(int(per_second))
-    return RateLimitItemPerMinute(max(1, int(per_second * 60)))
+    if per_second * 60 >= _SLOW:
+        return RateLimitItemPerMinute(int(per_second * 60))
+    return RateLimitItemPerHour(max(1, int(per_second * 3600)))

@@ -34,6 +34,9 @@ LEAST_CAPACITY: Final = 200
 MOST_CAPACITY: Final = 5000
 #: Weight of the newest sample in the drain rate.
 _NEWEST: Final = 0.5
+#: Ticks closer together than this are one tick: two beats, or a queue of ticks that had nobody to read it.
+#: Merging them here needs no expiry of messages, which a worker's skewed clock would turn into a standstill.
+_SHORTEST_GAP: Final = 0.4
 #: Ticks further apart than this say nothing about the drain rate, and earn a provider no extra requests.
 _LONGEST_GAP: Final = 5.0
 
@@ -98,6 +101,7 @@ class Scheduler:
         self._clock = clock
         self._lock = threading.Lock()
         self._drains: dict[Work, _Drain] = {}
+        self._ticked_at: dict[Work, float] = {}
 
     def tick(self, work: Work, outbound: Outbound) -> Tick:
         """Publish the most urgent due tokens until the queue holds a few seconds of work.
@@ -105,6 +109,8 @@ class Scheduler:
         Raises:
             ServiceUnavailable: Postgres is away; nothing was published that is not marked.
         """
+        if self._ticked_just_now(work):
+            return Tick(work, 0, 0, 0)
         depth = outbound.depth()
         elapsed, capacity = self._capacity(work, depth)
         room = max(0, capacity - depth)
@@ -122,6 +128,15 @@ class Scheduler:
         if published:
             log.info("tick", work=str(work), depth=depth, room=room, published=published)
         return Tick(work, depth, room, published)
+
+    def _ticked_just_now(self, work: Work) -> bool:
+        now = self._clock()
+        with self._lock:
+            last = self._ticked_at.get(work, -math.inf)
+            if now - last < _SHORTEST_GAP:
+                return True
+            self._ticked_at[work] = now
+        return False
 
     def _capacity(self, work: Work, depth: int) -> tuple[float, int]:
         """Return the seconds since the last tick, and how deep the queue may be by what was drained since."""
@@ -148,8 +163,9 @@ class Scheduler:
             hold = held.get(scope.key)
             if hold is not None and hold.held_until > hold.now:
                 continue
-            # A breaker that is due for its probe gets one message: the probe.
-            most = room if hold is None else 1
+            # A breaker that is due for its probe gets one message: the probe. Nobody gets all the room, or
+            # the backlog of a slow provider, which is always the longest due, would keep the others out.
+            most = max(1, room // 2) if hold is None else 1
             if scope.max_per_second is not None:
                 most = min(most, math.ceil(scope.max_per_second * elapsed))
             if most > 0:

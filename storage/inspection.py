@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine, func, not_, select, text
 
 from storage.engine import autocommit, reachable, single
-from storage.schema import tokens
+from storage.schema import connections, tokens
 
 
 def server_version(engine: Engine) -> int:
@@ -77,6 +77,17 @@ def providers_in_use(engine: Engine) -> frozenset[str]:
         for column in ("refresh_due_at", "check_due_at"):
             found.update(connection.execute(text(_NEXT_PROVIDER.format(column=column))).scalars())
     return frozenset(found)
+
+
+def has_users_outside(engine: Engine, prefix: str) -> bool:
+    """Say whether any connection belongs to a user whose id does not begin with `prefix`.
+
+    Raises:
+        ServiceUnavailable: Postgres does not answer.
+    """
+    others = select(connections.c.id).where(not_(connections.c.user_id.startswith(prefix, autoescape=True)))
+    with single(autocommit(engine)) as connection:
+        return connection.execute(others.limit(1)).first() is not None
 
 
 def _counts(engine: Engine, column: object) -> dict[str, int]:

@@ -36,8 +36,8 @@ class BulkQueue:
     def publish(self, due: Sequence[DueToken]) -> None:
         """Publish one message per token in a few pipelines.
 
-        A message that is not taken before the token's mark runs out is obsolete, because the next tick has
-        published the token again: it expires.
+        A message that is taken after the token's mark ran out meets a newer one for the same token; the claim
+        makes the second harmless.
 
         Raises:
             kombu.exceptions.OperationalError: The broker did not take them; how many it took is unknown.

@@ -12,8 +12,8 @@ import structlog
 
 from domain.asks import Outcome
 from domain.backoff import backoff
-from domain.errors import ConfigurationError, ProviderError, SealBroken, ServiceUnavailable
-from domain.policy import InDoubt, NeedsReauth, RetryAt, Verdict, after_failure
+from domain.errors import ConfigurationError, ProviderError, SealBroken
+from domain.policy import InDoubt, NeedsReauth, RetryAt, after_failure
 from domain.schedule import after_answer
 from domain.token import Answer, Credentials, Status
 from providers.client import ProviderClient
@@ -60,14 +60,14 @@ class Presentation:
         provider: ReadyProvider,
         attempt_id: UUID,
         *,
-        began: float,
+        known: float,
         lease_ends: float,
         deadline: timedelta,
     ) -> RefreshResult | None:
         """Present the claimed token and write down what came of it.
 
         Args:
-            began: Our monotonic clock at the claim, which Postgres' `claimed.now` corresponds to.
+            known: Our monotonic clock when the claim had returned, to which `claimed.now` corresponds.
             lease_ends: The lease's end on our monotonic clock.
 
         Returns:
@@ -76,27 +76,27 @@ class Presentation:
         try:
             credentials = self._tokens.open(claimed)
         except SealBroken as error:
-            return self._set_aside(claimed, provider, attempt_id, error, began)
+            return self._set_aside(claimed, provider, attempt_id, error, known)
         try:
             request = self._client.prepare(
                 provider.definition, provider.app, credentials, claimed.ref.metadata
             )
         except ConfigurationError as error:
-            return self._set_aside(claimed, provider, attempt_id, error, began)
+            return self._set_aside(claimed, provider, attempt_id, error, known)
         if self._clock() + deadline.total_seconds() > lease_ends:
             return self._too_late(claimed, attempt_id)
         sent_at = self._clock()
         try:
             answer = self._client.present(request, deadline=deadline)
         except ProviderError as error:
-            return self._failed(claimed, provider, attempt_id, error, began)
+            return self._failed(claimed, provider, attempt_id, error, known)
         return self._commit(
-            claimed, provider, attempt_id, answer, self._since(claimed, began, sent_at), began
+            claimed, provider, attempt_id, answer, self._since(claimed, known, sent_at), known
         )
 
-    def _since(self, claimed: Claimed, began: float, instant: float) -> datetime:
+    def _since(self, claimed: Claimed, known: float, instant: float) -> datetime:
         """Translate an instant of our monotonic clock to Postgres' clock, which is the only wall clock."""
-        return claimed.now + timedelta(seconds=instant - began)
+        return claimed.now + timedelta(seconds=instant - known)
 
     def _commit(
         self,
@@ -105,7 +105,7 @@ class Presentation:
         attempt_id: UUID,
         answer: Answer,
         sent_at: datetime,
-        began: float,
+        known: float,
     ) -> RefreshResult | None:
         ref, token = claimed.ref, claimed.state
         schedule = after_answer(
@@ -122,10 +122,10 @@ class Presentation:
             schedule=schedule,
             refresh_expires_at=_after(sent_at, answer.refresh_expires_in),
             scope=answer.scope if answer.scope != claimed.scope else None,
-            note=Note("refreshed", detail=self._punctuality(claimed, began)),
+            note=Note("refreshed", detail=self._punctuality(claimed, known)),
         )
         result = self._lander.land(landing)
-        self._admission.succeeded(provider.scope)
+        self._admission.tell_success(provider.scope)
         words = {
             "connection_id": str(ref.connection_id),
             "provider": ref.provider_id,
@@ -144,29 +144,33 @@ class Presentation:
                 log.warning("answer_for_a_gone_grant", **words)
                 return None
 
-    def _punctuality(self, claimed: Claimed, began: float) -> dict[str, object]:
+    def _punctuality(self, claimed: Claimed, known: float) -> dict[str, object]:
         """Return how many seconds after its planned time a due refresh was answered."""
-        due, now = claimed.state.refresh_due_at, self._since(claimed, began, self._clock())
+        due, now = claimed.state.refresh_due_at, self._since(claimed, known, self._clock())
         if due is None or due >= claimed.now:
             return {}
         return {"late_seconds": round((now - due).total_seconds(), 3)}
 
     def _failed(
-        self, claimed: Claimed, provider: ReadyProvider, attempt_id: UUID, error: ProviderError, began: float
+        self, claimed: Claimed, provider: ReadyProvider, attempt_id: UUID, error: ProviderError, known: float
     ) -> RefreshResult | None:
         ref, token = claimed.ref, claimed.state
-        now = self._since(claimed, began, self._clock())
+        now = self._since(claimed, known, self._clock())
         verdict = after_failure(token, provider.facts, error, now=now, jitter=self._jitter())
         try:
-            saved = isinstance(verdict.token, NeedsReauth) and self._promote_spare(claimed)
+            saved = isinstance(verdict.token, NeedsReauth) and self._recorder.promote_spare(claimed)
         except SealBroken as broken:
-            return self._set_aside(claimed, provider, attempt_id, broken, began)
+            return self._set_aside(claimed, provider, attempt_id, broken, known)
         if saved:
             log.warning("spare_promoted", connection_id=str(ref.connection_id), attempt_id=str(attempt_id))
             return RefreshResult(Outcome.DEFERRED, ref.connection_id, token.expires_at, None, now, error.code)
         record = self._recorder.record_of(claimed, provider, attempt_id, error.code, verdict)
         written = self._recorder.write(record)
-        self._tell_admission(provider, error, verdict, now)
+        self._admission.tell_failure(
+            provider.scope, verdict.provider, error, retry_after=verdict.provider_retry_after, now=now,
+            jitter=self._jitter(),
+        )  # fmt: skip
+
         log.warning(
             "refresh_failed", connection_id=str(ref.connection_id), provider=ref.provider_id,
             attempt_id=str(attempt_id), error=type(error).__name__, code=error.code, status=error.http_status,
@@ -198,36 +202,17 @@ class Presentation:
                     Outcome.DEFERRED, ref.connection_id, token.expires_at, token.version, at, error.code
                 )
 
-    def _promote_spare(self, claimed: Claimed) -> bool:
-        token = claimed.state
-        return self._tokens.promote_spare(token.connection_id, grant_id=token.grant_id, version=token.version)
-
-    def _tell_admission(
-        self, provider: ReadyProvider, error: ProviderError, verdict: Verdict, now: datetime
-    ) -> None:
-        try:
-            if verdict.provider is None:
-                self._admission.succeeded(provider.scope)
-            else:
-                self._admission.failed(
-                    provider.scope, verdict.provider, code=error.code,
-                    retry_after=verdict.provider_retry_after, now=now, jitter=self._jitter(),
-                )  # fmt: skip
-        except ServiceUnavailable:
-            # The breaker is a kindness to the provider; the next failure tells it again.
-            log.warning("breaker_not_written", provider=provider.definition.id)
-
     def _set_aside(
         self,
         claimed: Claimed,
         provider: ReadyProvider,
         attempt_id: UUID,
         error: SealBroken | ConfigurationError,
-        began: float,
+        known: float,
     ) -> RefreshResult | None:
         """Nothing could be sent, because of something that only an operator mends: keep it, say so, wait."""
         ref, token = claimed.ref, claimed.state
-        now = self._since(claimed, began, self._clock())
+        now = self._since(claimed, known, self._clock())
         wait = backoff(token.failures + 1, lifetime=token.lifetime, jitter=self._jitter())
         sealed = isinstance(error, SealBroken)
         code = "unreadable" if sealed else "not_presentable"

@@ -17,7 +17,6 @@ from uuid import UUID, uuid4
 import structlog
 
 from domain.asks import (
-    ClaimAgain,
     HeldByAnother,
     Lapsed,
     Outcome,
@@ -29,12 +28,14 @@ from domain.asks import (
 from domain.policy import recovery_at
 from domain.provider import Timing
 from domain.timing import timing_of
-from domain.token import TokenState
+from domain.token import Status, TokenState
 from services.admission import Admission, Denied
 from services.providers import ProviderDesk, ReadyProvider
 from services.refresh.presentation import Presentation
 from services.refresh.result import RefreshResult
+from storage.activity import Note
 from storage.tokens.claims import ClaimCondition, Claimed
+from storage.tokens.failing import FailureRecord
 from storage.tokens.store import TokenStore
 
 log = structlog.get_logger(__name__)
@@ -105,10 +106,16 @@ class RefreshProtocol:
 
     def _step(self, connection_id: UUID, ask: RefreshAsk, provider_id: str | None) -> RefreshResult | _Wait:
         if provider_id is None:
+            # A caller mostly asks for a token that is fresh. He is answered before the gates, so that he
+            # takes no slot, no rate, and above all not the one probe that an open breaker lets through.
             row = self._tokens.read(connection_id)
             if row is None:
                 return RefreshResult(Outcome.NOT_FOUND, connection_id, code="not_found")
-            provider_id = row[0].provider_id
+            ref, token, now = row
+            answer = _answer(token, ask, now)
+            if answer is not None:
+                return answer
+            provider_id = ref.provider_id
         provider = self._desk.ready(provider_id)
         if not isinstance(provider, ReadyProvider):
             return RefreshResult(Outcome.DEFERRED, connection_id, code=provider.code)
@@ -122,14 +129,7 @@ class RefreshProtocol:
             # The row stays due; without its mark the next tick takes it up again, in its turn.
             self._tokens.unmark([connection_id])
             return RefreshResult(Outcome.DEFERRED, connection_id, retry_at=gate.retry_at, code=gate.code)
-        row = self._tokens.read(connection_id)
-        if row is None:
-            return RefreshResult(Outcome.NOT_FOUND, connection_id, code="not_found")
-        _, token, now = row
-        verdict = standing(token, ask, now=now)
-        if isinstance(verdict, Settled):
-            return _settled(token, verdict)
-        deferred = _with(token, Outcome.DEFERRED, gate.retry_at, gate.code)
+        deferred = RefreshResult(Outcome.DEFERRED, connection_id, retry_at=gate.retry_at, code=gate.code)
         return deferred if gate.retry_at is not None else _Wait(deferred)
 
     def _claim(self, connection_id: UUID, ask: RefreshAsk, provider: ReadyProvider) -> RefreshResult | _Wait:
@@ -149,14 +149,15 @@ class RefreshProtocol:
             if row is None:
                 return RefreshResult(Outcome.NOT_FOUND, connection_id, code="not_found")
             _, token, now = row
+            answer = _answer(token, ask, now)
+            if answer is not None:
+                return answer
             match standing(token, ask, now=now):
-                case Settled() as settled:
-                    return _settled(token, settled)
-                case HeldByAnother(until):
-                    return _Wait(_with(token, Outcome.DEFERRED, until, "lease_held"))
                 case Lapsed():
                     self._doubt(token, provider, now=now)
                 case Recover():
+                    if self._postponed(token, provider, now=now):
+                        continue
                     began = self._clock()
                     claimed = self._tokens.claim_recovery(
                         connection_id, attempt_id=attempt_id, owner=self._owner, lease=timing.lease
@@ -166,16 +167,19 @@ class RefreshProtocol:
                             "recovery_began", connection_id=str(connection_id), attempt_id=str(attempt_id)
                         )
                         return self._present(claimed, provider, attempt_id, began, timing)
-                case ClaimAgain():
-                    pass
+                case _:
+                    pass  # It has changed since, and looks claimable now.
         return RefreshResult(Outcome.DEFERRED, connection_id, code="lease_held")
 
     def _present(
         self, claimed: Claimed, provider: ReadyProvider, attempt_id: UUID, began: float, timing: Timing
     ) -> RefreshResult:
+        # Postgres read its clock before this instant and after `began`: times derived from here are never
+        # late, so an expiry never is either.
+        known = self._clock()
         lease_ends = began + timing.lease.total_seconds()
         result = self._presentation.run(
-            claimed, provider, attempt_id, began=began, lease_ends=lease_ends, deadline=timing.deadline
+            claimed, provider, attempt_id, known=known, lease_ends=lease_ends, deadline=timing.deadline
         )
         if result is not None:
             return result
@@ -184,9 +188,9 @@ class RefreshProtocol:
         if row is None:
             return RefreshResult(Outcome.NOT_FOUND, claimed.ref.connection_id, code="not_found")
         _, token, now = row
-        verdict = standing(token, RefreshAsk(), now=now)
-        if isinstance(verdict, Settled):
-            return _settled(token, verdict)
+        answer = _answer(token, RefreshAsk(), now)
+        if isinstance(answer, RefreshResult):
+            return answer
         return _with(token, Outcome.DEFERRED, token.refresh_due_at, "lease_held")
 
     def _doubt(self, token: TokenState, provider: ReadyProvider, *, now: datetime) -> None:
@@ -199,6 +203,25 @@ class RefreshProtocol:
                 "in_doubt", connection_id=str(token.connection_id), attempt_id=str(token.attempt_id),
                 code="lease_lapsed", recover_at=recover_at.isoformat(),
             )  # fmt: skip
+
+    def _postponed(self, token: TokenState, provider: ReadyProvider, *, now: datetime) -> bool:
+        """Put a recovery off whose time the policy now sees later: its replay window has closed meanwhile."""
+        at = recovery_at(token, provider.facts, presented_at=token.presented_at or now, now=now)
+        if at <= now or token.attempt_id is None:
+            return False
+        log.warning("recovery_postponed", connection_id=str(token.connection_id), until=at.isoformat())
+        return self._tokens.record_failure(
+            FailureRecord(
+                connection_id=token.connection_id,
+                attempt_id=token.attempt_id,
+                version=token.version,
+                status=Status.IN_DOUBT,
+                failures=token.failures,
+                code="replay_window_closed",
+                refresh_due_at=at,
+                note=Note("in_doubt", "replay_window_closed"),
+            )
+        )
 
 
 def _condition(ask: RefreshAsk) -> ClaimCondition:
@@ -216,3 +239,14 @@ def _with(token: TokenState, outcome: Outcome, retry_at: datetime | None, code: 
 
 def _settled(token: TokenState, verdict: Settled) -> RefreshResult:
     return _with(token, verdict.outcome, verdict.retry_at, verdict.code)
+
+
+def _answer(token: TokenState, ask: RefreshAsk, now: datetime) -> RefreshResult | _Wait | None:
+    """Return what a caller hears of a row at which nothing is to be done now; None where something is."""
+    match standing(token, ask, now=now):
+        case Settled() as settled:
+            return _settled(token, settled)
+        case HeldByAnother(until):
+            return _Wait(_with(token, Outcome.DEFERRED, until, "lease_held"))
+        case _:
+            return None

@@ -81,19 +81,34 @@ class Recorder:
         )
 
     def write(self, record: FailureRecord) -> bool:
-        """Write the failure, waiting out a short absence of Postgres.
+        """Write the failure, waiting out a short absence of Postgres; False if the row has moved on.
 
         Giving up is safe: the row then keeps its unresolved presentation, and becomes in doubt when its
         lease lapses, which is the cautious reading of every failure.
         """
+        return self._patiently(lambda: self._tokens.record_failure(record), record.connection_id)
+
+    def promote_spare(self, claimed: Claimed) -> bool:
+        """Bring back an answer that came too late for its version; False if there is none.
+
+        Raises:
+            SealBroken: The spare cannot be opened with this key ring.
+        """
+        token = claimed.state
+        return self._patiently(
+            lambda: self._tokens.promote_spare(
+                token.connection_id, grant_id=token.grant_id, version=token.version
+            ),
+            token.connection_id,
+        )
+
+    def _patiently(self, write: Callable[[], bool], connection_id: UUID) -> bool:
         give_up_at = self._clock() + RECORD_PATIENCE.total_seconds()
         while True:
             try:
-                return self._tokens.record_failure(record)
+                return write()
             except ServiceUnavailable:
                 if self._clock() >= give_up_at:
-                    log.error(
-                        "failure_not_recorded", connection_id=str(record.connection_id), code=record.code
-                    )
+                    log.error("failure_not_recorded", connection_id=str(connection_id))
                     return False
                 self._sleep(0.5)

@@ -51,6 +51,9 @@ SPENT_WITH_CURRENT: Final[ColumnElement[Any]] = literal_column(
 )
 
 
+_LIVING: Final = tokens.c.status.in_((literal_column("'active'"), literal_column("'in_doubt'")))
+
+
 def _values() -> dict[str, object]:
     kept = and_(_KEEP, tokens.c.refresh_token.is_not(None))
     refresh_expires_at = bindparam("new_refresh_expires_at", type_=_INSTANT)
@@ -73,7 +76,8 @@ def _values() -> dict[str, object]:
             (_KEEP, func.coalesce(refresh_expires_at, tokens.c.refresh_expires_at)), else_=refresh_expires_at
         ),
         "refresh_due_at": bindparam("new_refresh_due_at", type_=_INSTANT),
-        "check_due_at": bindparam("new_check_due_at", type_=_INSTANT),
+        # Checks keep their own pace: hourly refreshes would otherwise put a daily check off for ever.
+        "check_due_at": func.coalesce(tokens.c.check_due_at, bindparam("new_check_due_at", type_=_INSTANT)),
         "refresh_enqueued_until": null(),
         "not_before": null(),
         "attempt_id": null(),
@@ -83,7 +87,8 @@ def _values() -> dict[str, object]:
         "first_presented_at": null(),
         "committed_attempt_id": _ATTEMPT,
         "failures": literal_column("0"),
-        "check_failures": literal_column("0"),
+        # A refused access token causes one refresh; whether the new one is refused, only a check can tell.
+        "check_failures": case((_LIVING, tokens.c.check_failures), else_=literal_column("0")),
         "last_error_code": null(),
         "last_refreshed_at": func.clock_timestamp(),
         "reauth_reason": null(),

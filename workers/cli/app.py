@@ -68,7 +68,7 @@ class Commands(TyperGroup):
 app = typer.Typer(
     name="evergrant",
     cls=Commands,
-    help="Keeps OAuth grants evergreen: refreshes, checks and hands out tokens.",
+    help="Keeps OAuth grants evergreen: refreshes and checks tokens, and says when only a person can help.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -78,7 +78,7 @@ app = typer.Typer(
 
 @app.callback()
 def evergrant() -> None:
-    """Keeps OAuth grants evergreen: refreshes, checks and hands out tokens."""
+    """Keeps OAuth grants evergreen: refreshes and checks tokens, and says when only a person can help."""
 
 
 def main() -> NoReturn:

@@ -15,9 +15,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from domain.errors import ConfigurationError, EvergrantError
 from domain.token import Status
+from services import settings as service_settings
 from services.imports import ImportReport, Rejected
 from workers.cli import session
 from workers.cli.output import JsonOption, for_people, stderr, stdout, write_json, write_table
+from workers.embedded.layout import DataFolder
+from workers.up.demo import is_demo
 
 app = typer.Typer(help="The grants that Evergrant keeps.", no_args_is_help=True)
 
@@ -30,6 +33,7 @@ def import_connections(
     ] = False,
 ) -> None:
     """Import connections. A bad line is reported with its number and stops nothing else."""
+    _refuse_demo()
     with session.services() as services, _opened(file) as (lines, size), _progress() as progress:
         bar = progress.add_task("importing", total=size)
 
@@ -90,6 +94,21 @@ def show_connection(
         entries,
         empty="nothing has happened to it yet",
     )
+
+
+def _refuse_demo() -> None:
+    """Keep real tokens out of a demo, which would present them to its simulator.
+
+    Raises:
+        ConfigurationError: The data folder is a demo's.
+    """
+    settings = service_settings.load()
+    folder = DataFolder(settings.data_dir)
+    if settings.database_url is None and is_demo(folder):
+        raise ConfigurationError(
+            f"{folder.path} belongs to `evergrant up --demo`, whose providers are a simulator; set "
+            "EVERGRANT_DATA_DIR to another folder, and start `evergrant up` there"
+        )
 
 
 @contextmanager

@@ -110,7 +110,7 @@ class _Run:
 
     def _specs(self) -> list[ProcessSpec]:
         specs = composition.servers(self._settings, self._folder)
-        specs.append(composition.migration(self._environment))
+        specs.append(composition.migration(self._environment, for_demo=self._demo is not None))
         if self._demo is not None:
             specs.append(self._demo.simulator(self._environment))
         specs += composition.application(

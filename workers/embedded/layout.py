@@ -20,7 +20,6 @@ class DataFolder:
     ``logs/``             one log per process, and the previous one
     ``run/``              the lock, notes about running children, remembered ports
     ``secrets/``          key ring, passwords; mode 0700, files 0600
-    ``admin_api_key``     the full-rights API key, mode 0600
     ====================  ==================================================================
     """
 
@@ -53,11 +52,6 @@ class DataFolder:
     def secrets(self) -> Path:
         """Files that hold one secret each."""
         return self.path / "secrets"
-
-    @property
-    def admin_api_key(self) -> Path:
-        """The file with the full-rights API key."""
-        return self.path / "admin_api_key"
 
     def make(self) -> None:
         """Make the folders, each open to its owner alone; harmless when they exist.

@@ -43,11 +43,11 @@ def servers(settings: Settings, folder: DataFolder) -> list[ProcessSpec]:
     return specs
 
 
-def migration(environment: Mapping[str, str]) -> ProcessSpec:
-    """Return the step that brings the schema up to date."""
+def migration(environment: Mapping[str, str], *, for_demo: bool) -> ProcessSpec:
+    """Return the step that brings the schema up to date, and keeps the demo away from real connections."""
     return ProcessSpec(
         name="migrate",
-        argv=evergrant("migrate"),
+        argv=evergrant("migrate", *(["--for-demo"] if for_demo else [])),
         env=environment,
         restart=False,
         ready_timeout=timedelta(minutes=10),

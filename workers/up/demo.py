@@ -95,7 +95,7 @@ class Demo:
     """The demo's place in a data folder, and its processes."""
 
     def __init__(self, folder: DataFolder) -> None:
-        self._place = folder.path / "demo"
+        self._place = _place(folder)
         self._place.mkdir(mode=0o700, exist_ok=True)
         self._port = choose_port(self._place / "simulator.port")
 
@@ -158,6 +158,15 @@ def minting_command(simulator_url: str) -> list[str]:
         revoked = 1 if provider_id in REVOKED else 0
         words += ["--grants", f"{provider_id}={dialect}:{count}:{revoked}"]
     return words
+
+
+def is_demo(folder: DataFolder) -> bool:
+    """Say whether the data folder has been used for the demo."""
+    return _place(folder).is_dir()
+
+
+def _place(folder: DataFolder) -> Path:
+    return folder.path / "demo"
 
 
 def first_user() -> str:
