@@ -126,13 +126,18 @@ def migrated_database_url(postgres_server: EmbeddedPostgres, migrated_template: 
     drop_database(postgres_server.url, name)
 
 
-@pytest.fixture
-def redis_url(redis_server: EmbeddedRedis) -> str:
-    """The URL of an empty Redis database that no test of the last fourteen used."""
-    url = database_named(redis_server.url, str(next(_REDIS_DATABASES)))
+def empty_redis_database(server: EmbeddedRedis) -> str:
+    """Give the URL of an empty Redis database that none of the last fourteen callers was given."""
+    url = database_named(server.url, str(next(_REDIS_DATABASES)))
     with redis.Redis.from_url(url) as client:
         client.flushdb()
     return url
+
+
+@pytest.fixture
+def redis_url(redis_server: EmbeddedRedis) -> str:
+    """The URL of an empty Redis database that no test of the last fourteen used."""
+    return empty_redis_database(redis_server)
 
 
 def read_logs(folder: Path) -> str:

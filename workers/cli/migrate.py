@@ -40,8 +40,8 @@ def _refuse_real_connections(servers: Servers) -> None:
     try:
         if has_users_outside(engine, USER_PREFIX):
             raise ConfigurationError(
-                "the database holds connections that are not the demo's, and the demo would present their tokens "
-                "to its simulator; set EVERGRANT_DATA_DIR to another folder, and unset EVERGRANT_DATABASE_URL"
+                "the database holds connections that are not the demo's, and the demo would present their "
+                "tokens to its simulator; set EVERGRANT_DATA_DIR to another folder, and unset EVERGRANT_DATABASE_URL"
             )
     finally:
         engine.dispose()

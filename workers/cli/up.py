@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from domain.errors import EvergrantError
+from domain.errors import ConfigurationError, EvergrantError
 from services import settings as service_settings
 from services.settings import Settings
 from services.wiring import Services, wire
@@ -24,7 +24,7 @@ from workers.supervision.spec import ProcessSpec
 from workers.supervision.state import ProcessState
 from workers.supervision.supervisor import Supervisor
 from workers.up import composition
-from workers.up.demo import Demo, project_root
+from workers.up.demo import Demo, is_demo, project_root
 from workers.up.display import Addresses, Display
 from workers.up.snapshot import Snapshot, Watcher
 
@@ -39,11 +39,27 @@ def up(
     settings = service_settings.load()
     folder = DataFolder(settings.data_dir)
     with claim_folder(folder.path) as claimed:
+        _refuse_mixing(settings, folder, demo=demo)
         folder.make()
         for leftover in claimed.leftovers:
             stdout.print(f"stopped {leftover}, left over from a run that was killed")
         _make_secrets(settings, folder)
         _Run(settings, folder, claimed, demo=Demo(folder) if demo else None, flower_port=flower_port).go()
+
+
+def _refuse_mixing(settings: Settings, folder: DataFolder, *, demo: bool) -> None:
+    """Keep demo and real connections in folders of their own: each has other providers.
+
+    Raises:
+        ConfigurationError: The folder was used for the other one.
+    """
+    if settings.database_url is not None or not folder.postgres.exists() or demo == is_demo(folder):
+        return
+    raise ConfigurationError(
+        f"{folder.path} "
+        + ("holds connections of a real deployment" if demo else "belongs to `evergrant up --demo`")
+        + "; set EVERGRANT_DATA_DIR to another folder"
+    )
 
 
 def _make_secrets(settings: Settings, folder: DataFolder) -> None:
