@@ -1,0 +1,1 @@
+"""What `make` calls: choosing a Python, building the environment, locking, checking."""
