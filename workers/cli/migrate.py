@@ -41,7 +41,8 @@ def _refuse_real_connections(servers: Servers) -> None:
         if has_users_outside(engine, USER_PREFIX):
             raise ConfigurationError(
                 "the database holds connections that are not the demo's, and the demo would present their "
-                "tokens to its simulator; set EVERGRANT_DATA_DIR to another folder, and unset EVERGRANT_DATABASE_URL"
+                "tokens to its simulator; set EVERGRANT_DATA_DIR to another folder, and unset "
+                "EVERGRANT_DATABASE_URL"
             )
     finally:
         engine.dispose()

@@ -24,7 +24,8 @@ from workers.supervision.spec import ProcessSpec
 from workers.supervision.state import ProcessState
 from workers.supervision.supervisor import Supervisor
 from workers.up import composition
-from workers.up.demo import Demo, is_demo, project_root
+from workers.up.composition import project_root
+from workers.up.demo import Demo, is_demo
 from workers.up.display import Addresses, Display
 from workers.up.snapshot import Snapshot, Watcher
 

@@ -29,6 +29,11 @@ def evergrant(*words: str) -> list[str]:
     return [sys.executable, "-m", "workers.cli", *words]
 
 
+def project_root() -> Path:
+    """Return where the packages are, which child processes need on their path."""
+    return Path(__file__).resolve().parents[2]
+
+
 def servers(settings: Settings, folder: DataFolder) -> list[ProcessSpec]:
     """Prepare the embedded servers that the settings leave to us, and return them."""
     specs = []

@@ -172,8 +172,3 @@ def _place(folder: DataFolder) -> Path:
 def first_user() -> str:
     """Return the user whose connection tells that the demo has been seeded."""
     return f"{USER_PREFIX}1"
-
-
-def project_root() -> Path:
-    """Return where the packages are, which child processes need on their path."""
-    return Path(__file__).resolve().parents[2]
