@@ -182,11 +182,15 @@ class AlertStore:
             row = connection.execute(select(*_FIELDS).where(alerts.c.id == alert_id)).one_or_none()
             return None if row is None else Alert(*row)
 
-    def list(self, *, statuses: Sequence[AlertStatus] = (), limit: int = 1000) -> list[Alert]:
-        """Return alerts of these statuses (none named: of all), the last seen first."""
+    def list(
+        self, *, statuses: Sequence[AlertStatus] = (), kind: str | None = None, limit: int = 1000
+    ) -> list[Alert]:
+        """Return alerts of these statuses (none named: of all) and kind (None: any), the last seen first."""
         statement = select(*_FIELDS).order_by(alerts.c.last_seen_at.desc(), alerts.c.id).limit(limit)
         if statuses:
             statement = statement.where(alerts.c.status.in_(statuses))
+        if kind is not None:
+            statement = statement.where(alerts.c.kind == kind)
         with transaction(self._engine) as connection:
             return [Alert(*row) for row in connection.execute(statement)]
 

@@ -114,19 +114,38 @@ class HoldStore:
         with single(self._auto) as connection:
             return connection.execute(taking).rowcount == 1
 
-    def close_hold(self, scope: str, *, cause: str | None = None) -> bool:
-        """Let calls through again; False if the scope was not held.
+    def return_probe(self, scope: str, *, until: datetime) -> None:
+        """Give a probe back that was not made: the next one who asks may take it.
 
         Args:
+            until: As in `take_probe`; if the hold has been prolonged since, nothing is done.
+        """
+        returning = (
+            update(provider_holds)
+            .where(provider_holds.c.scope == scope, provider_holds.c.held_until == until)
+            .values(held_until=func.clock_timestamp(), updated_at=func.clock_timestamp())
+        )
+        with single(self._auto) as connection:
+            connection.execute(returning)
+
+    def close_hold(self, scope: str, *, called_at: datetime, cause: str | None = None) -> bool:
+        """Let calls through again; False if the scope was not held, or was held anew since the call began.
+
+        Args:
+            called_at: When the call began whose success is the reason.
             cause: Of the alert that is resolved in the same transaction; None resolves nothing.
         """
         closing = (
             update(provider_holds)
-            .where(provider_holds.c.scope == scope, provider_holds.c.held_until.is_not(None))
+            .where(
+                provider_holds.c.scope == scope,
+                provider_holds.c.held_until.is_not(None),
+                provider_holds.c.updated_at <= called_at,
+            )
             .values(held_until=null(), opened_at=null(), failures=0, updated_at=func.clock_timestamp())
         )
         with transaction(self._engine) as connection:
             closed = connection.execute(closing).rowcount == 1
-            if cause is not None:
+            if closed and cause is not None:
                 resolve_cause(connection, cause)
             return closed

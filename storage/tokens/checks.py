@@ -121,7 +121,12 @@ def _record(*, noted: bool) -> Select[int]:
             refresh_due_at=case(
                 (or_(_DEAD, _RESTING), null()),
                 (
-                    and_(or_(bindparam("refresh_now", type_=Boolean), _RECOVERS), tokens.c.refreshable),
+                    # A doubt waits for its own time, whatever a check says of the access token.
+                    and_(
+                        or_(bindparam("refresh_now", type_=Boolean), _RECOVERS),
+                        tokens.c.refreshable,
+                        tokens.c.status != literal_column("'in_doubt'"),
+                    ),
                     func.least(tokens.c.refresh_due_at, func.clock_timestamp()),
                 ),
                 else_=tokens.c.refresh_due_at,
@@ -186,7 +191,7 @@ class Checks(StoreBase):
         with transaction(self._engine) as connection:
             if connection.execute(statement, parameters).one_or_none() is None:
                 return False
-            if check.resolve_alerts:
+            if check.resolve_alerts or check.needs_reauth is not None:
                 resolve_connections(connection, [check.connection_id])
             if check.alert is not None:
                 open_alert(connection, check.alert)

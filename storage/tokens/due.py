@@ -13,10 +13,6 @@ from sqlalchemy import Interval, TextClause, bindparam, text
 from storage.engine import single
 from storage.tokens.base import StoreBase
 
-#: The most tokens of one provider that one call marks. It stands in the statement as a number, because the
-#: planner must see that few rows are wanted: for an unknown limit it would sort everything that is due.
-MOST_OF_A_PROVIDER: Final = 2_000
-
 Work = Literal["refresh", "check"]
 
 
@@ -34,10 +30,9 @@ def _mark(work: Work) -> TextClause:
     """Return the statement that marks what is due.
 
     `statement_timestamp()` is stable within the statement and so can be an index condition, which
-    `clock_timestamp()` cannot; it starts with the statement and is never ahead of the clock. The inner LIMIT
-    bounds what the planner expects, the outer one is the provider's room: rows are locked one by one as the
-    outer one asks for them. A row under a live lease is being worked on and is not marked again. NO KEY
-    UPDATE is the lock that the update takes anyway; a stronger one would skip rows that a foreign key reads.
+    `clock_timestamp()` cannot; it starts with the statement and is never ahead of the clock. A row under a
+    live lease is being worked on and is not marked again. NO KEY UPDATE is the lock that the update takes
+    anyway; a stronger one would skip rows that a foreign key reads.
     The update finds its rows by an array, and not by a join, so that it never scans the table.
     """
     due, mark = f"{work}_due_at", f"{work}_enqueued_until"
@@ -47,18 +42,16 @@ def _mark(work: Work) -> TextClause:
             SELECT found.connection_id
               FROM unnest(CAST(:providers AS text[]), CAST(:rooms AS integer[])) AS p (provider_id, room)
              CROSS JOIN LATERAL (
-                   SELECT * FROM (
-                       SELECT t.connection_id, t.{due}
-                         FROM tokens t
-                        WHERE t.provider_id = p.provider_id
-                          AND t.{due} IS NOT NULL
-                          AND t.{due} <= statement_timestamp()
-                          AND (t.{mark} IS NULL OR t.{mark} < statement_timestamp())
-                          AND (t.lease_until IS NULL OR t.lease_until < statement_timestamp())
-                        ORDER BY t.{due}
-                        LIMIT {MOST_OF_A_PROVIDER}
-                          FOR NO KEY UPDATE SKIP LOCKED) AS bounded
-                    LIMIT p.room) AS found
+                   SELECT t.connection_id, t.{due}
+                     FROM tokens t
+                    WHERE t.provider_id = p.provider_id
+                      AND t.{due} IS NOT NULL
+                      AND t.{due} <= statement_timestamp()
+                      AND (t.{mark} IS NULL OR t.{mark} < statement_timestamp())
+                      AND (t.lease_until IS NULL OR t.lease_until < statement_timestamp())
+                    ORDER BY t.{due}
+                    LIMIT p.room
+                      FOR NO KEY UPDATE SKIP LOCKED) AS found
              ORDER BY found.{due}
              LIMIT :total)
         UPDATE tokens t
@@ -90,8 +83,7 @@ class Due(StoreBase):
         attempt ends before; marks only spare the queues, and no correctness rests on them.
 
         Args:
-            limits: How many tokens of each provider may be marked, at most `MOST_OF_A_PROVIDER` of each;
-                providers that are not named get none.
+            limits: How many tokens of each provider may be marked; providers that are not named get none.
             total: How many in all.
         """
         return self._mark("refresh", limits, total, mark)

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from domain.token import ReauthReason, Status
 from storage.activity import Note, noting
-from storage.alerts import AlertSpec, open_alert
+from storage.alerts import AlertSpec, open_alert, resolve_connections
 from storage.engine import single, transaction
 from storage.schema import tokens
 from storage.tokens.base import StoreBase
@@ -117,5 +117,8 @@ class Failures(StoreBase):
         with transaction(self._engine) as connection:
             if connection.execute(_RECORD, parameters).one_or_none() is None:
                 return False
+            if failure.status is Status.NEEDS_REAUTH:
+                # What is told from here on takes the place of "is being tried again".
+                resolve_connections(connection, [failure.connection_id])
             open_alert(connection, failure.alert)
             return True

@@ -106,8 +106,9 @@ def test_a_hold_has_one_probe_and_one_alert(bench: Bench) -> None:
     (prolonged,) = holds.holds()
     assert prolonged.held_until == later
     assert prolonged.opened_at == hold.opened_at
-    assert holds.close_hold("scope", cause=SPEC.cause)
-    assert not holds.close_hold("scope", cause=SPEC.cause)
+    assert not holds.close_hold("scope", called_at=past, cause=SPEC.cause)
+    assert holds.close_hold("scope", called_at=now(), cause=SPEC.cause)
+    assert not holds.close_hold("scope", called_at=now(), cause=SPEC.cause)
 
     assert holds.holds() == []
     assert events(bench) == "opened resolved"

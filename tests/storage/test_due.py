@@ -14,6 +14,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from domain.token import Status
 from storage.engine import make_engine
@@ -95,6 +96,15 @@ def test_checks_have_marks_of_their_own(bench: Bench) -> None:
         assert mark({"acme": 10}, total=10, mark=MARK) == []
     bench.store.unmark([connection_id], "check")
     assert ids(bench.store.mark_due_checks({"acme": 10}, total=10, mark=MARK)) == [connection_id]
+
+
+def test_a_row_that_somebody_writes_is_not_waited_for(bench: Bench) -> None:
+    """A scheduler skips what another transaction holds, and takes the rest at once."""
+    held, free = make_due(bench, 2)
+    with bench.engine.begin() as connection:
+        connection.execute(text("SELECT 1 FROM tokens WHERE connection_id = :id FOR UPDATE"), {"id": held})
+
+        assert ids(bench.store.mark_due_refreshes({"acme": 10}, total=10, mark=MARK)) == [free]
 
 
 @pytest.fixture(scope="module")

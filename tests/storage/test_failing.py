@@ -69,6 +69,19 @@ def test_a_failure_of_a_past_attempt_writes_nothing(bench: Bench) -> None:
     assert AlertStore(bench.engine).list() == []
 
 
+def test_a_failure_does_not_end_another_attempts_lease(bench: Bench) -> None:
+    """At the same version, an attempt that gave its claim back cannot write over the next holder's."""
+    connection_id = bench.new()
+    first = bench.claimed(connection_id)
+    assert first.state.attempt_id is not None
+    bench.store.release(connection_id, first.state.attempt_id)
+    second = bench.claimed(connection_id)
+
+    assert not bench.store.record_failure(bench.failure(first))
+    assert bench.column(connection_id, "attempt_id") == second.state.attempt_id
+    assert bench.column(connection_id, "lease_until") == second.state.lease_until
+
+
 def test_death_and_its_alert_are_one_transaction(bench: Bench) -> None:
     """A dead grant rests from refreshes and checks, and its alert is in the outbox."""
     connection_id = bench.new()

@@ -51,10 +51,13 @@ def test_marks_and_claims_are_rewritten_in_place(bench: Bench) -> None:
             ).one()
             return row[0], row[1], row[2]
 
-    cycle()
-    before = figures()
+    # The table first grows to the size at which its pages have room for what a cycle rewrites.
+    for _ in range(4):
+        cycle()
+        before = figures()
     for _ in range(5):
         cycle()
+        figures()
     bench.engine.dispose()
     after = figures()
 
@@ -62,4 +65,4 @@ def test_marks_and_claims_are_rewritten_in_place(bench: Bench) -> None:
     # Four updates a cycle and row: mark and claim in place, landing and the test's own rescheduling not.
     assert updates == 4 * 5 * len(made)
     assert in_place / updates > 0.45
-    assert after[2] <= before[2] * 1.5
+    assert after[2] <= before[2] * 1.25
