@@ -1,0 +1,1 @@
+"""Building, packaging and deploying: locks, preflight, wheel, image and compose file."""
