@@ -57,12 +57,16 @@ def _lifetime(value: object) -> timedelta | None:
 
 
 def scopes(value: object) -> tuple[str, ...] | None:
-    """Return a scope list, written with spaces (RFC 6749 §3.3), commas or as an array; None for none."""
+    """Return a scope list, written with spaces (RFC 6749 §3.3), commas or as an array; None for none.
+
+    What is no scope (a control character, half of a surrogate pair) is left out: Postgres could not store it,
+    and the tokens that came with it would be lost.
+    """
     if isinstance(value, list):
         value = " ".join(item for item in value if isinstance(item, str))
     if not isinstance(value, str):
         return None
-    return tuple(part for part in re.split(r"[\s,]+", value) if part) or None
+    return tuple(part for part in re.split(r"[\s,]+", value) if part and part.isprintable()) or None
 
 
 def _absent(value: object) -> object:

@@ -89,11 +89,15 @@ class Admission:
         self._share = max(1, threads // 2)
         self._clock = clock
         self._lock = threading.Lock()
+        self._reading = threading.Lock()
         self._in_use: defaultdict[str, int] = defaultdict(int)
         self._failures: defaultdict[str, int] = defaultdict(int)
         self._known: dict[str, Hold] = {}
-        self._probing: set[str] = set()
+        #: Scope -> the thread whose call is the probe, and how long the others wait for it.
+        self._probing: dict[str, tuple[int, datetime]] = {}
+        #: When the breakers were read; minus infinity: they must be.
         self._read_at = -math.inf
+        self._changes = 0
 
     @contextmanager
     def admit(self, scope: Scope) -> Iterator[Admitted | Denied]:
@@ -106,25 +110,46 @@ class Admission:
             # The probe last: who takes it must be free to use it.
             yield self._rate(scope) or self._probe(scope) or Admitted()
         finally:
+            self._give_back(scope)
             with self._lock:
                 self._in_use[scope.key] -= 1
 
     def held(self) -> dict[str, Hold]:
-        """Return the open breakers by scope, at most `CACHE` old."""
+        """Return the open breakers by scope, at most `CACHE` old, and never without one that we opened."""
         with self._lock:
-            if self._clock() - self._read_at < CACHE.total_seconds():
-                return self._known
-            # Stamped before reading, so that a slow database is asked once and not by every thread.
-            self._read_at = self._clock()
+            known, read_at = self._known, self._read_at
+            if self._clock() - read_at < CACHE.total_seconds():
+                return known
+            if read_at > -math.inf:
+                # Stamped before reading, so that a slow database is asked once and not by every thread.
+                self._read_at = self._clock()
+        if read_at > -math.inf:
+            return self._read()
+        # Nothing is known, or it is known to be wrong: everybody waits for the one who reads.
+        with self._reading:
+            with self._lock:
+                if self._read_at > -math.inf:
+                    return self._known
+            return self._read()
+
+    def _read(self) -> dict[str, Hold]:
+        with self._lock:
+            changes, began = self._changes, self._clock()
         known = {hold.scope: hold for hold in self._holds.holds()}
         with self._lock:
-            self._known = known
-        return known
+            if changes == self._changes:
+                self._known, self._read_at = known, began
+            return known
 
-    def tell_success(self, scope: Scope) -> None:
+    def _forget(self) -> None:
+        """Make the next look read the breakers anew: we have changed one. Called under the lock."""
+        self._read_at = -math.inf
+        self._changes += 1
+
+    def tell_success(self, scope: Scope, *, called_at: datetime) -> None:
         """As `succeeded`; a breaker that cannot be written now is told again by the next success."""
         try:
-            self.succeeded(scope)
+            self.succeeded(scope, called_at=called_at)
         except ServiceUnavailable:
             log.warning("breaker_not_written", scope=scope.key)
 
@@ -135,29 +160,35 @@ class Admission:
         error: ProviderError,
         *,
         retry_after: timedelta | None,
+        called_at: datetime,
         now: datetime,
         jitter: float,
     ) -> None:
         """Tell what a failure said of the provider; `reason` None: it answered properly.
 
         Args:
-            now: Postgres' clock.
+            called_at: When the call began, by Postgres' clock like `now`.
         """
         try:
             if reason is None:
-                self.succeeded(scope)
+                self.succeeded(scope, called_at=called_at)
             else:
                 self.failed(scope, reason, code=error.code, retry_after=retry_after, now=now, jitter=jitter)
         except ServiceUnavailable:
             log.warning("breaker_not_written", scope=scope.key)
 
-    def succeeded(self, scope: Scope) -> None:
-        """Tell that the provider answered properly: a breaker that was open closes."""
+    def succeeded(self, scope: Scope, *, called_at: datetime) -> None:
+        """Tell that the provider answered properly: a breaker that was open before the call closes.
+
+        A call that was under way when the breaker opened proves nothing: the provider may have asked for
+        minutes of silence while it was answering this one.
+        """
         with self._lock:
             self._failures[scope.key] = 0
-            self._probing.discard(scope.key)
+            self._was_probing(scope)
             known = scope.key in self._known
-        if known and self._holds.close_hold(scope.key, cause=alerts.provider_cause(scope.key)):
+        cause = alerts.provider_cause(scope.key)
+        if known and self._holds.close_hold(scope.key, called_at=called_at, cause=cause):
             with self._lock:
                 self._known = {key: hold for key, hold in self._known.items() if key != scope.key}
             log.info("provider_hold_closed", scope=scope.key, provider=scope.provider_id)
@@ -181,9 +212,8 @@ class Admission:
             self._failures[scope.key] += 1
             failures = self._failures[scope.key]
             hold = self._known.get(scope.key)
-            probed = scope.key in self._probing
-            self._probing.discard(scope.key)
-        if hold is not None and hold.held_until > hold.now and not probed:
+            probed = self._was_probing(scope) is not None
+        if hold is not None and hold.held_until > hold.now and not probed and retry_after is None:
             # A call that was under way when the breaker opened says nothing that is not known.
             return
         certain = reason is HoldReason.CLIENT_MISCONFIGURED or retry_after is not None
@@ -200,7 +230,7 @@ class Admission:
             scope.key, provider_id=scope.provider_id, reason=str(reason), held_until=now + wait, alert=alert
         )
         with self._lock:
-            self._read_at = -math.inf
+            self._forget()
         log.warning(
             "provider_held", scope=scope.key, provider=scope.provider_id, reason=str(reason), code=code,
             seconds=round(wait.total_seconds(), 1),
@@ -217,12 +247,33 @@ class Admission:
         if hold is None:
             return None
         # Half open: whoever moves the hold forward first is the probe, the others stay away.
-        taken = self._holds.take_probe(scope.key, expected=hold.held_until, until=hold.now + PROBE)
+        until = hold.now + PROBE
+        taken = self._holds.take_probe(scope.key, expected=hold.held_until, until=until)
         with self._lock:
-            self._read_at = -math.inf
+            self._forget()
             if taken:
-                self._probing.add(scope.key)
+                self._probing[scope.key] = (threading.get_ident(), until)
         return None if taken else Denied(hold.reason)
+
+    def _was_probing(self, scope: Scope) -> datetime | None:
+        """Forget that this thread was probing, and return until when; None if it was not. Under the lock."""
+        thread, until = self._probing.get(scope.key, (None, None))
+        if thread != threading.get_ident():
+            return None
+        del self._probing[scope.key]
+        return until
+
+    def _give_back(self, scope: Scope) -> None:
+        """Let somebody else probe where nothing was called in the end: the row was not due any more."""
+        with self._lock:
+            until = self._was_probing(scope)
+            if until is None:
+                return
+            self._forget()
+        try:
+            self._holds.return_probe(scope.key, until=until)
+        except ServiceUnavailable:
+            log.warning("breaker_not_written", scope=scope.key)
 
     def _slot(self, scope: Scope) -> Denied | None:
         most = scope.max_concurrency or self._share

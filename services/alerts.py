@@ -118,17 +118,16 @@ def provider_held(
     )
 
 
-def not_configured_cause(provider_id: str) -> str:
-    """Return the cause under which `not_configured` alerts of a provider are one incident."""
-    return f"provider:{provider_id}:not_configured"
+#: The kind of alert that `housekeeping` opens and resolves.
+NOT_CONFIGURED: Final = "provider_not_configured"
 
 
 def not_configured(provider_id: str, why: str) -> AlertSpec:
     """Connections of a provider wait because this deployment cannot call it."""
     variable = "EVERGRANT_" + provider_id.upper().replace("-", "_")
     return AlertSpec(
-        cause=not_configured_cause(provider_id),
-        kind="provider_not_configured",
+        cause=f"provider:{provider_id}:not_configured",
+        kind=NOT_CONFIGURED,
         severity="warning",
         title=f"Connections of {provider_id!r} wait: {why}",
         help=f"Their tokens are kept but not refreshed. Set {variable}_CLIENT_ID (and _CLIENT_SECRET), or "

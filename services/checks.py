@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 
-from domain.errors import ProviderError, SealBroken
+from domain.errors import ConfigurationError, ProviderError, SealBroken
 from domain.health import SECOND_OPINION, CheckOutcome, CheckVerdict, after_check
 from domain.policy import FAILURES_WORTH_AN_ALERT, hold_reason
 from domain.token import ConnectionRef, ReauthReason, Status, TokenState
@@ -106,20 +106,32 @@ class HealthChecks:
                 if scheduled:
                     self._tokens.unmark([connection_id], "check")
                 return CheckResult(CheckOutcome.DEFERRED, connection_id, code=gate.code)
+            called_at = now + timedelta(seconds=self._clock() - began)
             try:
                 self._client.check(provider.definition, provider.app, access_token, deadline=DEADLINE)
             except ProviderError as failure:
                 error = failure
-        checked_at = now + timedelta(seconds=self._clock() - began)
+            except ConfigurationError as unsendable:
+                return self._put_off(
+                    token, now, "not_presentable", self._unsendable(ref, provider, unsendable, now)
+                )
+            checked_at = now + timedelta(seconds=self._clock() - began)
+            if error is None:
+                self._admission.tell_success(provider.check_scope, called_at=called_at)
+            else:
+                self._admission.tell_failure(
+                    provider.check_scope, hold_reason(error), error, retry_after=error.retry_after,
+                    called_at=called_at, now=checked_at, jitter=self._jitter(),
+                )  # fmt: skip
         verdict = after_check(token, provider.facts, error, now=checked_at, jitter=self._jitter())
-        if error is None:
-            self._admission.tell_success(provider.check_scope)
-        else:
-            self._admission.tell_failure(
-                provider.check_scope, hold_reason(error), error, retry_after=error.retry_after,
-                now=checked_at, jitter=self._jitter(),
-            )  # fmt: skip
         return self._record(ref, token, provider, verdict, error, checked_at)
+
+    def _unsendable(
+        self, ref: ConnectionRef, provider: ReadyProvider, why: ConfigurationError, now: datetime
+    ) -> AlertSpec:
+        return alerts.failing(
+            ref, provider.definition.display_name, code=str(why), failures=1, retry_at=now + SECOND_OPINION
+        )
 
     def _put_off(
         self, token: TokenState, now: datetime, code: str, alert: AlertSpec | None = None

@@ -28,11 +28,15 @@ class Housekeeping:
         Raises:
             ServiceUnavailable: Postgres is away.
         """
+        waiting: set[str] = set()
         for provider_id in sorted(providers_in_use(self._engine)):
             ready = self._desk.ready(provider_id)
             if isinstance(ready, NotReady):
+                waiting.add(provider_id)
                 spec = alerts.not_configured(provider_id, MESSAGES[ready.code])
                 self._alerts.open(spec)
                 log.warning("provider_not_callable", provider=provider_id, code=ready.code)
-            else:
-                self._alerts.resolve(alerts.not_configured_cause(provider_id))
+        # Not only of what is in use: a provider's last connection may be gone.
+        for alert in self._alerts.list(statuses=("open", "acknowledged"), kind=alerts.NOT_CONFIGURED):
+            if alert.provider_id not in waiting:
+                self._alerts.resolve(alert.cause)

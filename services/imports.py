@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,8 +12,10 @@ from itertools import islice
 from typing import Annotated, Final
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -36,15 +39,50 @@ BATCH: Final = 1000
 LONGEST_LINE: Final = 256 * 1024
 
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
-_Secret = Annotated[SecretStr, Field(min_length=1, max_length=65536)]
+#: RFC 6749 appendix A.12 and A.17: tokens are made of visible ASCII characters and the space.
+_TOKEN: Final = re.compile(r"[\x20-\x7e]+")
+_INSTANT: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:.+")
+#: Outside of these years an expiry is a mistake, and arithmetic with it overflows.
+_YEARS: Final = range(1970, 9999)
+#: Names of fields that a message may repeat; anything else in a name's place may be a value.
+_FIELD: Final = re.compile(r"[a-z0-9_]{1,40}")
 
+
+def _token(value: SecretStr) -> SecretStr:
+    if _TOKEN.fullmatch(value.get_secret_value()) is None:
+        raise ValueError("is empty or holds characters that no token has")
+    return value
+
+
+def _iso(value: object) -> object:
+    # Pydantic would also take numbers, and guess whether they are seconds or milliseconds.
+    if value is not None and not (isinstance(value, str) and _INSTANT.fullmatch(value)):
+        raise ValueError("must be ISO 8601 with an offset, such as 2030-01-31T12:00:00+00:00, or null")
+    return value
+
+
+def _utc(value: datetime) -> datetime:
+    try:
+        moment = value.astimezone(UTC)
+    except OverflowError:
+        moment = None
+    if moment is None or moment.year not in _YEARS:
+        raise ValueError(f"must lie between the years {_YEARS.start} and {_YEARS.stop - 1}")
+    return moment
+
+
+_Secret = Annotated[SecretStr, Field(max_length=65536), AfterValidator(_token)]
+_Instant = Annotated[AwareDatetime, BeforeValidator(_iso), AfterValidator(_utc)]
 
 _REFUSALS: Final = {
     "spent_refresh_token": (
         "refresh_token: is known to be spent; presenting it could kill the living grant. "
         "Leave the line out, or let the user connect again"
     ),
-    "unstorable_text": "holds a character that Postgres cannot store (NUL, or half of a surrogate pair)",
+    "unstorable_text": (
+        "account_id, scope or metadata: holds what Postgres cannot store (NUL, half of a surrogate pair, or "
+        "a number that JSON does not have)"
+    ),
 }
 
 
@@ -63,7 +101,7 @@ class ImportLine(BaseModel):
     account_id: Annotated[str, StringConstraints(max_length=255)] = ""
     access_token: _Secret
     refresh_token: _Secret | None = None
-    expires_at: AwareDatetime | None = None
+    expires_at: _Instant | None = None
     scope: list[_Name] = Field(default_factory=list, max_length=500)
     metadata: dict[str, object] = Field(default_factory=dict)
 
@@ -179,13 +217,17 @@ class Importer:
             parsed = ImportLine.model_validate_json(line)
         except ValidationError as error:
             raise ConfigurationError("; ".join(_problems(error))) from None
-        definition = self._desk.catalogue.get(parsed.provider_id)
+        catalogue = self._desk.catalogue
+        if parsed.provider_id not in catalogue:
+            # Not the catalogue's own message: it repeats the id, which in a muddled file may be a token.
+            known = ", ".join(catalogue.ids)
+            raise ConfigurationError(f"provider_id: no definition has this id; known are {known}")
+        definition = catalogue.get(parsed.provider_id)
         _require(definition, parsed)
         facts = definition.facts
         refreshable = facts.grant is GrantKind.CLIENT_CREDENTIALS or (
             facts.grant is GrantKind.REFRESH_TOKEN and parsed.refresh_token is not None
         )
-        expires_at = None if parsed.expires_at is None else parsed.expires_at.astimezone(UTC)
         return NewConnection(
             user_id=parsed.user_id,
             provider_id=parsed.provider_id,
@@ -195,7 +237,7 @@ class Importer:
             metadata=parsed.metadata,
             refreshable=refreshable,
             schedule=after_import(
-                facts, now=now, expires_at=expires_at, refreshable=refreshable, jitter=self._jitter()
+                facts, now=now, expires_at=parsed.expires_at, refreshable=refreshable, jitter=self._jitter()
             ),
         )
 
@@ -209,5 +251,7 @@ def _require(definition: ProviderDefinition, parsed: ImportLine) -> None:
 
 def _problems(error: ValidationError) -> Iterator[str]:
     for item in error.errors(include_url=False, include_input=False, include_context=False):
-        place = ".".join(str(part) for part in item["loc"])
-        yield f"{place}: {item['msg']}" if place else str(item["msg"])
+        parts = [str(part) for part in item["loc"]]
+        place = ".".join(part if _FIELD.fullmatch(part) else "(an unknown field)" for part in parts)
+        message = str(item["msg"]).removeprefix("Value error, ")
+        yield f"{place}: {message}" if place else message

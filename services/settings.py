@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -67,6 +68,14 @@ class Settings(BaseSettings):
         if url is not None and not url.get_secret_value().startswith(_REDIS_SCHEMES):
             message = "must begin with redis:// or rediss:// (redis://:password@host:6379/0)"
             raise ValueError(message)
+        if url is not None and not _whole_redis_url(url.get_secret_value()):
+            # redis-py would take a database that is no number for 0, and quote a piece of a password that
+            # holds an unescaped '/' as the port.
+            message = (
+                "is malformed; write redis://:password@host:6379/0 with a number for port and database, and "
+                "percent-encode special characters in the password"
+            )
+            raise ValueError(message)
         return url
 
     @field_validator("flower_basic_auth")
@@ -87,6 +96,23 @@ class Settings(BaseSettings):
             message = f"names {path}, which is not a file that can be read"
             raise ValueError(message)
         return path
+
+
+def _whole_redis_url(url: str) -> bool:
+    """Say whether host, port and database of a Redis URL are what they must be."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    database = parts.path.removeprefix("/")
+    return (
+        bool(parts.hostname)
+        and port != 0
+        and parts.netloc.count("@") <= 1
+        and not parts.fragment
+        and (database == "" or (database.isascii() and database.isdecimal()))
+    )
 
 
 def load() -> Settings:

@@ -83,10 +83,11 @@ class ImportResult:
 
 
 def _storable(line: NewConnection) -> bool:
-    """Say whether Postgres takes the texts: it has no NUL, and UTF-8 has no lone surrogates."""
+    """Say whether Postgres takes the values: it has no NUL, UTF-8 no lone surrogates, JSON no infinity."""
+    values = [line.key, line.scope, dict(line.metadata)]
     try:
-        dumped = json.dumps([line.key, line.scope, dict(line.metadata)], ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
+        dumped = json.dumps(values, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except ValueError:
         return False
     return b"\\u0000" not in dumped
 

@@ -125,7 +125,7 @@ class Presentation:
             note=Note("refreshed", detail=self._punctuality(claimed, known)),
         )
         result = self._lander.land(landing)
-        self._admission.tell_success(provider.scope)
+        self._admission.tell_success(provider.scope, called_at=claimed.now)
         words = {
             "connection_id": str(ref.connection_id),
             "provider": ref.provider_id,
@@ -167,10 +167,9 @@ class Presentation:
         record = self._recorder.record_of(claimed, provider, attempt_id, error.code, verdict)
         written = self._recorder.write(record)
         self._admission.tell_failure(
-            provider.scope, verdict.provider, error, retry_after=verdict.provider_retry_after, now=now,
-            jitter=self._jitter(),
+            provider.scope, verdict.provider, error, retry_after=verdict.provider_retry_after,
+            called_at=claimed.now, now=now, jitter=self._jitter(),
         )  # fmt: skip
-
         log.warning(
             "refresh_failed", connection_id=str(ref.connection_id), provider=ref.provider_id,
             attempt_id=str(attempt_id), error=type(error).__name__, code=error.code, status=error.http_status,

@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 
 from domain.errors import ServiceUnavailable
-from domain.policy import InDoubt, NeedsReauth, RetryAt, Verdict
+from domain.policy import HoldReason, InDoubt, NeedsReauth, RetryAt, Verdict
 from domain.token import ReauthReason, Status
 from services import alerts
 from services.admission import Admission
@@ -63,8 +63,7 @@ class Recorder:
                 status, kind, due = Status.IN_DOUBT, "in_doubt", recover_at
             case RetryAt(at):
                 due = not_before = at
-        held = provider.scope.key in self._admission.held()
-        if alert is None and verdict.worth_an_alert and due is not None and not held:
+        if alert is None and verdict.worth_an_alert and due is not None and not self._is_told(provider):
             alert = alerts.failing(ref, name, code=code, failures=token.failures + 1, retry_at=due)
         return FailureRecord(
             connection_id=ref.connection_id,
@@ -80,19 +79,33 @@ class Recorder:
             alert=alert,
         )
 
+    def _is_told(self, provider: ReadyProvider) -> bool:
+        """Say whether an alert about the whole provider is open, which speaks for its connections too."""
+        try:
+            hold = self._admission.held().get(provider.scope.key)
+        except ServiceUnavailable:
+            # Unknown, and it must not keep the failure from being written down; the next one tells.
+            return True
+        return hold is not None and hold.reason != HoldReason.RATE_LIMITED
+
     def write(self, record: FailureRecord) -> bool:
         """Write the failure, waiting out a short absence of Postgres; False if the row has moved on.
 
         Giving up is safe: the row then keeps its unresolved presentation, and becomes in doubt when its
         lease lapses, which is the cautious reading of every failure.
         """
-        return self._patiently(lambda: self._tokens.record_failure(record), record.connection_id)
+        try:
+            return self._patiently(lambda: self._tokens.record_failure(record), record.connection_id)
+        except ServiceUnavailable:
+            return False
 
     def promote_spare(self, claimed: Claimed) -> bool:
         """Bring back an answer that came too late for its version; False if there is none.
 
         Raises:
             SealBroken: The spare cannot be opened with this key ring.
+            ServiceUnavailable: Postgres stayed away: nobody knows whether there is one, so nobody is
+                declared dead.
         """
         token = claimed.state
         return self._patiently(
@@ -110,5 +123,5 @@ class Recorder:
             except ServiceUnavailable:
                 if self._clock() >= give_up_at:
                     log.error("failure_not_recorded", connection_id=str(connection_id))
-                    return False
+                    raise
                 self._sleep(0.5)

@@ -17,6 +17,7 @@ import redis
 from psycopg import sql
 
 from tests.support.abandoned import remove_data_folder, session_folder
+from tests.support.waiting import eventually
 from workers.embedded.layout import DataFolder
 from workers.embedded.postgres import EmbeddedPostgres
 from workers.embedded.redis import EmbeddedRedis
@@ -90,8 +91,19 @@ def create_database(url: str, name: str, *, template: str = "template1") -> str:
 
 def drop_database(url: str, name: str) -> None:
     """Drop a database whoever is connected to it."""
+
+    def dropped() -> bool:
+        try:
+            connection.execute(
+                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+            )
+        except psycopg.errors.InsufficientPrivilege:
+            # An autovacuum worker is in it, which is the superuser's and which we may not end.
+            return False
+        return True
+
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        eventually(dropped, what=f"{name} is dropped")
 
 
 @pytest.fixture

@@ -38,7 +38,8 @@ def import_connections(
         bar = progress.add_task("importing", total=size)
 
         def rejected(line: Rejected) -> None:
-            progress.console.print(f"line {line.line}: {line.reason}", markup=False)
+            # Never wrapped: scripts read a report a line.
+            progress.console.print(f"line {line.line}: {line.reason}", markup=False, soft_wrap=True)
 
         report = services.importer.run(
             lines,

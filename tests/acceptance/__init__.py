@@ -1,0 +1,1 @@
+"""Whole processes: workers, beat, Flower and `evergrant up`, against the provider simulator."""

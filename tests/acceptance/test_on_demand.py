@@ -1,0 +1,352 @@
+"""Another service asks by task name while the bulk queues are full behind slow providers."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import pytest
+import redis
+
+from simulator.client import MintedGrant
+from tests.acceptance.conftest import Deploy
+from tests.acceptance.deployment import CHECKOUT, Deployment, import_line, run_cli
+from tests.acceptance.provider_file import DIALECTS
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.servers]
+
+REFRESH: Final = "evergrant.refresh_token"
+CHECK: Final = "evergrant.check_token"
+#: What the contract promises of each result, with the type of each field where it is not null.
+REFRESH_FIELDS: Final = {
+    "outcome": str, "connection_id": str, "expires_at": str, "version": int, "retry_at": str, "error": dict,
+}  # fmt: skip
+CHECK_FIELDS: Final = {"outcome": str, "connection_id": str, "checked_at": str, "error": dict}
+NOBODY: Final = "00000000-0000-4000-8000-000000000000"
+
+
+#: The connections that the tests use up, by name: provider and seconds of life left.
+PREPARED: Final = {
+    "stale": ("gsc", 30),
+    "slow": ("strict", 1000),
+    "alone": ("gsc", 1000),
+    "fresh": ("gsc", 1000),
+    "failed with 401": ("gsc", 1000),
+    "forced": ("gsc", 3500),
+    "wanted by a crowd": ("strict", 30),
+    "never expires": ("wordpress", None),
+    "revoked": ("gsc", 1000),
+    "checked": ("gsc", 1000),
+    "checked and revoked": ("gsc", 1000),
+    "checked twice": ("wordpress", None),
+    "user-42": ("gsc", 1000),
+}
+
+
+class PlainClient:
+    """One run of the other team's program."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._process = subprocess.Popen(
+            # Isolated: neither the checkout nor PYTHONPATH is where it looks for modules.
+            [sys.executable, "-I", str(Path(__file__).with_name("plain_client.py"))],
+            env={"EVERGRANT_REDIS_URL": redis_url},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def send(self, task: str, kwargs: Mapping[str, object]) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"task": task, "kwargs": kwargs}) + "\n")
+        self._process.stdin.flush()
+
+    def receive(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.__exit__(kind, error, trace)
+
+
+@dataclass
+class Asking:
+    """A deployment whose bulk queues are full, and a client that knows nothing of it but Redis."""
+
+    deployment: Deployment
+    client: PlainClient
+    grants: dict[str, MintedGrant]
+    ids: dict[str, str]
+
+    def ask(self, task: str, **kwargs: object) -> dict[str, Any]:
+        """Send a task; the answer must be there within five seconds."""
+        self.client.send(task, kwargs)
+        answer = self.client.receive()
+        assert answer["seconds"] < 5, answer
+        return answer
+
+    def result(self, task: str, **kwargs: object) -> dict[str, Any]:
+        answer = self.ask(task, **kwargs)
+        assert "result" in answer, answer
+        result: dict[str, Any] = answer["result"]
+        assert_shape(result, REFRESH_FIELDS if task == REFRESH else CHECK_FIELDS)
+        return result
+
+    def at_the_provider(self, name: str) -> dict[str, Any]:
+        """Give what the provider knows of a prepared connection's grant."""
+        shown: dict[str, Any] = self.deployment.simulator.grant(self.grants[name].grant_id)
+        return shown
+
+    def revoke(self, name: str) -> None:
+        self.deployment.simulator.revoke([self.grants[name].grant_id])
+
+
+def assert_shape(result: dict[str, Any], fields: dict[str, type]) -> None:
+    __tracebackhide__ = True
+    assert set(result) == set(fields)
+    for name, kind in fields.items():
+        assert result[name] is None or isinstance(result[name], kind), (name, result)
+    if result["error"] is not None:
+        assert set(result["error"]) == {"code", "message"}, result
+    for name in ("expires_at", "retry_at", "checked_at"):
+        if result.get(name) is not None:
+            assert datetime.fromisoformat(result[name]).utcoffset() == timedelta(0)
+    assert "sim-at-" not in str(result)
+    assert "sim-rt-" not in str(result)
+
+
+@pytest.fixture(scope="module")
+def asking(deploy: Deploy) -> Iterator[Asking]:
+    with (
+        deploy(lifetime=(3600, 3600)) as deployment,
+        redis.Redis.from_url(deployment.redis_url) as queues,
+        PlainClient(deployment.redis_url) as client,
+    ):
+        for dialect in ("strict", "bing"):
+            deployment.simulator.configure(dialect, latency=3000)
+        deployment.beat()
+        # Two threads for each of two providers that take three seconds, and two hundred tokens that are due.
+        deployment.await_alive(deployment.bulk(threads=4), deployment.interactive())
+        deployment.connect({"strict": 100, "bing": 100}, first_lifetime=(300, 400))
+        eventually(lambda: queues.llen("refresh") >= 100, what="the bulk queue is full")
+        # Only now: what is due among these waits at the end of that queue, for minutes.
+        grants = prepare(deployment)
+        rows = deployment.query("SELECT metadata->>'grant_id', id::text FROM connections")
+        known = dict(rows)
+        yield Asking(
+            deployment, client, grants, {name: known[grant.grant_id] for name, grant in grants.items()}
+        )
+        assert queues.llen("refresh") > 0, "the bulk queue ran empty meanwhile"
+
+
+def prepare(deployment: Deployment) -> dict[str, MintedGrant]:
+    """Import the connections that the tests use up, each of a user of its name."""
+    grants: dict[str, MintedGrant] = {}
+    lines = []
+    for name, (provider_id, life_left) in PREPARED.items():
+        order: dict[str, object] = {"owner": deployment.owner, "user": name}
+        if life_left is not None:
+            order |= {"lifetime": 3600, "first_lifetime": life_left}
+        grants[name] = deployment.simulator.mint(DIALECTS[provider_id], 1, **order)[0]
+        lines.append(import_line(grants[name], provider_id))
+    for account in ("first", "second"):
+        grants[account] = deployment.simulator.mint("google", 1, owner=deployment.owner)[0]
+        lines.append(import_line(grants[account], "gsc", user_id="two-accounts", account_id=account))
+    deployment.cli("connections", "import", "-", stdin="".join(lines))
+    return grants
+
+
+def test_a_due_token_is_refreshed_by_connection_id(asking: Asking) -> None:
+    """Named by its id, it is refreshed, and the answer tells the new expiry and version."""
+    connection_id = asking.ids["stale"]
+    before = datetime.now(UTC)
+    result = asking.result(REFRESH, connection_id=connection_id, min_validity_seconds=600)
+
+    assert (result["outcome"], result["connection_id"]) == ("refreshed", connection_id)
+    assert (result["version"], result["error"], result["retry_at"]) == (2, None, None)
+    left = datetime.fromisoformat(result["expires_at"]) - before
+    assert timedelta(seconds=3500) < left < timedelta(seconds=3610)
+
+
+def test_the_slow_provider_itself_is_asked_at_once(asking: Asking) -> None:
+    """Even a token of the provider that everybody waits for is refreshed in its three seconds and a little."""
+    connection_id = asking.ids["slow"]
+
+    assert asking.result(REFRESH, connection_id=connection_id, force=True)["outcome"] == "refreshed"
+
+
+def test_a_spent_refresh_token_is_never_taken_back(asking: Asking) -> None:
+    """Once rotated away, the imported refresh token is known to be spent: importing it again, even to replace,
+    is refused with its line's number, and the living grant is left alone."""
+    asking.result(REFRESH, connection_id=asking.ids["slow"], force=True)
+    line = import_line(asking.grants["slow"], "strict")
+    for more in ((), ("--replace-credentials",)):
+        again = run_cli(asking.deployment.environment, "connections", "import", "-", *more, stdin=line)
+        assert (again.returncode, again.stdout) == (1, "1 lines: 1 rejected\n"), again.stderr
+        assert "line 1: refresh_token: is known to be spent" in again.stderr
+        assert "sim-rt-" not in again.stderr
+    assert asking.at_the_provider("slow")["alive"]
+
+
+def test_a_connection_is_named_by_user_and_provider(asking: Asking) -> None:
+    """user_id and provider_id name it where there is one account; account_id tells several apart."""
+    ids, names = asking.ids, {"user_id": "two-accounts", "provider_id": "gsc"}
+
+    assert asking.result(REFRESH, user_id="alone", provider_id="gsc")["connection_id"] == ids["alone"]
+    for account in ("first", "second"):
+        assert asking.result(REFRESH, **names, account_id=account)["connection_id"] == ids[account]
+    assert asking.result(REFRESH, **names, account_id="third")["outcome"] == "not_found"
+
+
+def test_a_fresh_token_is_left_alone(asking: Asking) -> None:
+    """Nothing is presented for a token that lives long enough; min_validity_seconds decides what is enough,
+    and is capped at half the lifetime."""
+    connection_id = asking.ids["fresh"]
+
+    assert asking.result(REFRESH, connection_id=connection_id)["outcome"] == "fresh"
+    assert asking.result(REFRESH, connection_id=connection_id, min_validity_seconds=900)["outcome"] == "fresh"
+    assert asking.at_the_provider("fresh")["presentations"] == 0
+    longer = asking.result(REFRESH, connection_id=connection_id, min_validity_seconds=1100)
+    assert longer["outcome"] == "refreshed"
+    capped = asking.result(REFRESH, connection_id=connection_id, min_validity_seconds=86400)
+    assert (capped["outcome"], capped["version"]) == ("fresh", 2)
+    assert asking.at_the_provider("fresh")["presentations"] == 1
+
+
+def test_if_version_refreshes_that_version_alone(asking: Asking) -> None:
+    """What is sent after a 401: the version that failed is refreshed, a version that is gone is not."""
+    connection_id = asking.ids["failed with 401"]
+
+    first = asking.result(REFRESH, connection_id=connection_id, if_version=1)
+    assert (first["outcome"], first["version"]) == ("refreshed", 2)
+    late = asking.result(REFRESH, connection_id=connection_id, if_version=1)
+    assert (late["outcome"], late["version"]) == ("fresh", 2)
+
+
+def test_force_skips_freshness_and_nothing_else(asking: Asking) -> None:
+    """A forced refresh happens although the token is fresh; a second one waits for the minimum interval."""
+    connection_id = asking.ids["forced"]
+
+    assert asking.result(REFRESH, connection_id=connection_id, force=True)["outcome"] == "refreshed"
+    again = asking.result(REFRESH, connection_id=connection_id, force=True)
+    assert (again["outcome"], again["error"]["code"]) == ("deferred", "minimum_interval")
+    wait = datetime.fromisoformat(again["retry_at"]) - datetime.now(UTC)
+    assert timedelta(seconds=30) < wait <= timedelta(seconds=60)
+
+
+def test_a_crowd_for_one_token_causes_one_presentation(asking: Asking) -> None:
+    """Four callers at once, five times each, for one stale token of a single-use grant: one presentation,
+    and all are served by it."""
+    kwargs = {"connection_id": asking.ids["wanted by a crowd"], "min_validity_seconds": 600}
+    with ExitStack() as crowd:
+        clients = [crowd.enter_context(PlainClient(asking.deployment.redis_url)) for _ in range(4)]
+        for client in clients:
+            for _ in range(5):
+                client.send(REFRESH, kwargs)
+        results = [client.receive()["result"] for client in clients for _ in range(5)]
+
+    assert {result["outcome"] for result in results} <= {"refreshed", "fresh"}, results
+    assert {result["version"] for result in results} == {2}
+    grant = asking.at_the_provider("wanted by a crowd")
+    assert (grant["presentations"], grant["alive"]) == (1, True)
+
+
+def test_what_cannot_be_refreshed_says_so(asking: Asking) -> None:
+    """A token that never expires is not refreshable; an unknown connection is not found; a revoked grant
+    needs its user."""
+    never = asking.result(REFRESH, connection_id=asking.ids["never expires"])
+    assert never["outcome"] == "not_refreshable"
+    assert never["expires_at"] is None
+    assert asking.result(REFRESH, connection_id=NOBODY)["outcome"] == "not_found"
+    assert asking.result(REFRESH, user_id="nobody", provider_id="gsc")["outcome"] == "not_found"
+    assert asking.result(REFRESH, user_id="nobody", provider_id="no-such")["outcome"] == "not_found"
+
+    connection_id = asking.ids["revoked"]
+    asking.revoke("revoked")
+    for force in (True, False):
+        refused = asking.result(REFRESH, connection_id=connection_id, force=force)
+        assert (refused["outcome"], refused["error"]["code"]) == ("needs_reauth", "grant_rejected")
+
+
+def test_a_check_tells_whether_the_token_lives(asking: Asking) -> None:
+    """A living token is healthy; an unknown connection is not found; a refused one of a refreshable
+    connection is deferred to a refresh, which then tells the truth."""
+    healthy = asking.result(CHECK, connection_id=asking.ids["checked"])
+    assert (healthy["outcome"], healthy["error"]) == ("healthy", None)
+    assert abs(datetime.fromisoformat(healthy["checked_at"]) - datetime.now(UTC)) < timedelta(seconds=30)
+    assert asking.result(CHECK, connection_id=NOBODY)["outcome"] == "not_found"
+    assert asking.result(CHECK, user_id="nobody", provider_id="gsc")["outcome"] == "not_found"
+
+    asking.revoke("checked and revoked")
+    refused = asking.result(CHECK, connection_id=asking.ids["checked and revoked"])
+    assert refused["outcome"] == "deferred"
+
+
+def test_two_refused_checks_end_a_token_that_cannot_be_refreshed(asking: Asking) -> None:
+    """One refused check of a token without refresh asks again; the second one needs the user."""
+    asking.revoke("checked twice")
+    names = {"user_id": "checked twice", "provider_id": "wordpress"}
+
+    assert [asking.result(CHECK, **names)["outcome"] for _ in range(3)] == [
+        "deferred", "needs_reauth", "needs_reauth",
+    ]  # fmt: skip
+
+
+WRONG: Final[list[tuple[str, dict[str, object], str]]] = [
+    (REFRESH, {}, "connection_id"),
+    (REFRESH, {"user_id": "u"}, "provider_id"),
+    (REFRESH, {"connection_id": "not-an-id"}, "connection_id"),
+    (REFRESH, {"connection_id": NOBODY, "min_validity_seconds": -1}, "min_validity_seconds"),
+    (REFRESH, {"connection_id": NOBODY, "min_validity_seconds": "soon"}, "min_validity_seconds"),
+    (REFRESH, {"connection_id": NOBODY, "if_version": "3"}, "if_version"),
+    (REFRESH, {"connection_id": NOBODY, "force": "yes"}, "force"),
+    (REFRESH, {"connection_id": NOBODY, "forse": True}, "forse"),
+    (REFRESH, {"connection_id": NOBODY, "access_token": "s3cret-value"}, "access_token"),
+    (REFRESH, {"user_id": 7, "provider_id": "gsc"}, "user_id"),
+    (CHECK, {}, "connection_id"),
+    (CHECK, {"connection_id": NOBODY, "force": True}, "force"),
+]
+
+
+def test_a_wrong_argument_is_named(asking: Asking) -> None:
+    """Wrong, missing and unknown arguments fail with a message that names the argument and not its value."""
+    for task, kwargs, name in WRONG:
+        answer = asking.ask(task, **kwargs)
+        assert answer.get("raised") == "InvalidArguments", (task, kwargs, answer)
+        assert name in answer["message"], (task, kwargs, answer)
+        assert "s3cret-value" not in answer["message"]
+        assert "not-an-id" not in answer["message"]
+
+
+def test_the_example_of_the_readme_runs(asking: Asking) -> None:
+    """The README's program, as it stands there, prints the outcome."""
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    programs = [code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "send_task" in code]
+    assert len(programs) == 1
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", programs[0]],
+        env={"EVERGRANT_REDIS_URL": asking.deployment.redis_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] == "fresh"

@@ -1,0 +1,1 @@
+"""The command line by subprocess, as operators and scripts use it."""

@@ -1,0 +1,129 @@
+"""Wrong words, unknown ids, ports and folders that cannot be used."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+
+import pytest
+
+from tests.acceptance.deployment import EVERGRANT
+from tests.cli.conftest import Shell
+from tests.cli.test_wrong_settings import assert_refused
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.servers]
+
+NOBODY = "00000000-0000-4000-8000-000000000000"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("frobnicate",), "frobnicate"),
+        (("connections", "show", "not-an-id"), "connection_id"),
+        (("connections", "list", "--status", "happy"), "needs_reauth"),
+        (("connections", "import", "no-such-file.jsonl"), "no-such-file.jsonl"),
+        (("refresh",), "CONNECTION_ID"),
+        (("worker", "--queues", "refresh,fast"), "refresh, health, on_demand, control"),
+        (("flower", "--port", "99999"), "--port"),
+        (("up", "--flower-port", "http"), "--flower-port"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_words_are_status_2(deployed: Shell, words: tuple[str, ...], says: str) -> None:
+    """What was wrong about the words is named, on standard error."""
+    assert_refused(deployed, *words, status=2, says=(says,))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("connections", "show", NOBODY), ("no connection", NOBODY)),
+        (("alerts", "ack", NOBODY), ("no open alert", NOBODY)),
+        (("healthcheck", "worker"), ("worker", "no sign of life")),
+        (("healthcheck", "beat"), ("beat", "no sign of life")),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) and len(value) < 4 else "",
+)
+def test_an_unknown_thing_is_status_1(deployed: Shell, words: tuple[str, ...], says: tuple[str, ...]) -> None:
+    """The words were right and the thing is not there."""
+    assert_refused(deployed, *words, status=1, says=says)
+
+
+def test_help_lists_every_command(nowhere: Shell) -> None:
+    """Each command of this release is in the help, steps of `up` are not, and some explain themselves."""
+    said = nowhere("--help").stdout
+    for command in (
+        "up", "migrate", "worker", "beat", "flower", "healthcheck", "refresh", "connections", "alerts",
+        "providers", "keys", "doctor",
+    ):  # fmt: skip
+        assert f"\n  {command} " in said
+    assert "demo-seed" not in said
+    assert "--queues" in nowhere("worker", "--help").stdout
+
+
+def test_a_port_in_use_is_named(deployed: Shell) -> None:
+    """Flower does not start on somebody's port, alone or under `up`, and the port and the mend are said."""
+    shell = deployed.having(EVERGRANT_FLOWER_BASIC_AUTH="user:word")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert_refused(shell, "flower", "--port", port, status=2, says=(port, "in use"))
+        done = shell("up", "--flower-port", port)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert port in done.stderr
+        assert "in use" in done.stderr
+
+
+def test_flower_is_never_served_without_a_sign_in(deployed: Shell) -> None:
+    """No password is set and none was made: Flower refuses to start."""
+    assert_refused(deployed, "flower", status=2, says=("EVERGRANT_FLOWER_BASIC_AUTH", "user:password"))
+
+
+def test_a_data_folder_that_is_a_file_is_refused(nowhere: Shell) -> None:
+    """The folder's name belongs to a file."""
+    (nowhere.folder / "data").write_text("something else")
+
+    assert_refused(nowhere, "up", status=2, says=("data", "not a folder"))
+
+
+def test_a_data_folder_that_others_can_write_is_refused(nowhere: Shell) -> None:
+    """Others could replace the secrets in it; the mend is the command to run."""
+    folder = nowhere.folder / "data"
+    folder.mkdir()
+    folder.chmod(0o777)
+
+    assert_refused(nowhere, "up", status=2, says=("chmod go-w", str(folder)))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_data_folder_of_somebody_else_is_refused(nowhere: Shell) -> None:
+    """It belongs to another user, who could read the secrets."""
+    folder = nowhere.folder / "data"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 12345, 12345)
+
+    assert_refused(nowhere, "up", status=2, says=("12345", "EVERGRANT_DATA_DIR"))
+
+
+def test_a_data_folder_that_cannot_be_made_is_refused(nowhere: Shell) -> None:
+    """/proc takes no folders, not even root's."""
+    shell = nowhere.having(EVERGRANT_DATA_DIR="/proc/evergrant")
+
+    assert_refused(shell, "up", status=2, says=("/proc/evergrant", "EVERGRANT_DATA_DIR"))
+
+
+def test_a_reader_that_leaves_is_no_crash(nowhere: Shell) -> None:
+    """`evergrant providers list --json | head -1`: the reader goes, and nobody complains."""
+    with subprocess.Popen(
+        [*EVERGRANT, "providers", "list", "--json"],
+        env=nowhere.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as listing:
+        assert listing.stdout is not None
+        assert listing.stderr is not None
+        # Closed before anything was written, so that the first write finds nobody.
+        listing.stdout.close()
+        assert listing.stderr.read() == b""
+        assert listing.wait(60) == 1
