@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Annotated, Final
+from typing import IO, Annotated, Final
 
 from pydantic import (
     AfterValidator,
@@ -240,6 +240,15 @@ class Importer:
                 facts, now=now, expires_at=parsed.expires_at, refreshable=refreshable, jitter=self._jitter()
             ),
         )
+
+
+def bounded_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield a file's lines; of a line that is far too long only its beginning, which is then refused."""
+    while line := file.readline(LONGEST_LINE + 2):
+        rest = line
+        while not rest.endswith(b"\n") and len(rest) == LONGEST_LINE + 2:
+            rest = file.readline(LONGEST_LINE + 2)
+        yield line
 
 
 def _require(definition: ProviderDefinition, parsed: ImportLine) -> None:

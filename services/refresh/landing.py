@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -21,13 +22,21 @@ log = structlog.get_logger(__name__)
 
 FIRST_WAIT: Final = 0.1
 LONGEST_WAIT: Final = 2.0
+#: How long an answer is held that Postgres refuses for a reason other than being away.
+ODD_PATIENCE: Final = timedelta(minutes=10)
 
 
 class Lander:
     """One per process; thread-safe. Knows how many answers are waiting for Postgres."""
 
-    def __init__(self, tokens: TokenStore, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        tokens: TokenStore,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._tokens = tokens
+        self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
         self._waiting = 0
@@ -38,20 +47,24 @@ class Lander:
         return self._waiting
 
     def land(self, landing: Landing) -> LandResult:
-        """Commit the answer; while Postgres is away, hold it in memory and try again until it is back.
+        """Commit the answer; while Postgres does not take it, hold it in memory and try again.
 
         Repeating is safe: the attempt's id is written with its commit, so a commit whose confirmation was
-        lost recognises itself. A worker told to stop waits here for as long as it is left alive.
+        lost recognises itself. While Postgres is away this goes on for as long as the process is left alive;
+        an error of any other kind is tried again for `ODD_PATIENCE`, in which an operator may mend a
+        privilege or a schema, and then raised.
         """
         try:
             return self._tokens.land(landing)
-        except ServiceUnavailable:
-            return self._hold(landing)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the answer is worth another attempt
+            return self._hold(landing, error)
 
-    def _hold(self, landing: Landing) -> LandResult:
+    def _hold(self, landing: Landing, error: Exception) -> LandResult:
         with self._lock:
             self._waiting += 1
-        log.error("answer_held", connection_id=str(landing.connection_id), attempt_id=str(landing.attempt_id))
+        words = {"connection_id": str(landing.connection_id), "attempt_id": str(landing.attempt_id)}
+        log.error("answer_held", error=type(error).__name__, **words)
+        give_up_at = self._clock() + ODD_PATIENCE.total_seconds()
         wait = FIRST_WAIT
         try:
             while True:
@@ -61,7 +74,12 @@ class Lander:
                     result = self._tokens.land(landing)
                 except ServiceUnavailable:
                     continue
-                log.info("held_answer_landed", connection_id=str(landing.connection_id))
+                except Exception as again:
+                    if self._clock() >= give_up_at:
+                        raise
+                    log.error("answer_held", error=type(again).__name__, **words)
+                    continue
+                log.info("held_answer_landed", **words)
                 return result
         finally:
             with self._lock:

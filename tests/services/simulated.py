@@ -1,4 +1,4 @@
-"""The providers of these tests: the built-in definitions, and two of our own, all pointed at the simulator."""
+"""The providers of these tests: the built-in definitions and two of our own, all at the simulator."""
 
 from __future__ import annotations
 

@@ -91,12 +91,11 @@ def create_database(url: str, name: str, *, template: str = "template1") -> str:
 
 def drop_database(url: str, name: str) -> None:
     """Drop a database whoever is connected to it."""
+    drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
 
     def dropped() -> bool:
         try:
-            connection.execute(
-                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-            )
+            connection.execute(drop)
         except psycopg.errors.InsufficientPrivilege:
             # An autovacuum worker is in it, which is the superuser's and which we may not end.
             return False

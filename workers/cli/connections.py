@@ -16,7 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from domain.errors import ConfigurationError, EvergrantError
 from domain.token import Status
 from services import settings as service_settings
-from services.imports import ImportReport, Rejected
+from services.imports import ImportReport, Rejected, bounded_lines
 from workers.cli import session
 from workers.cli.output import JsonOption, for_people, stderr, stdout, write_json, write_table
 from workers.embedded.layout import DataFolder
@@ -42,7 +42,7 @@ def import_connections(
             progress.console.print(f"line {line.line}: {line.reason}", markup=False, soft_wrap=True)
 
         report = services.importer.run(
-            lines,
+            bounded_lines(lines),
             replace=replace_credentials,
             on_rejected=rejected,
             on_progress=lambda read: progress.advance(bar, read),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from domain.errors import EvergrantError
-from services.imports import Rejected
+from services.imports import Rejected, bounded_lines
 from workers import logs
 from workers.cli import session
 from workers.cli.app_maker import single
@@ -30,7 +30,7 @@ def demo_seed(
             if minting.stdout is None:
                 raise AssertionError("unreachable: a pipe was asked for")
             report = services.importer.run(
-                minting.stdout, replace=False, on_rejected=_refuse, on_progress=lambda _: None
+                bounded_lines(minting.stdout), replace=False, on_rejected=_refuse, on_progress=lambda _: None
             )
         if minting.returncode != 0:
             raise EvergrantError("the simulator minted no grants; see the log of the step demo-seed")
