@@ -85,7 +85,7 @@ def assert_kept_fresh(report: dict[str, Any]) -> None:
 
 
 def test_one_beat_and_one_worker_keep_every_token_fresh(run: Run) -> None:
-    """No access token lapsed, no refresh token was presented twice or twice at once, by the provider's count."""
+    """By the provider's count no access token lapsed, and no refresh token was presented twice."""
     assert_kept_fresh(run.alone)
     assert run.alone["refreshed"] >= 2 * len(run.refreshable)
     assert run.alone["rejected"] == {}
@@ -174,10 +174,8 @@ def test_flower_shows_the_tasks_by_name(run: Run) -> None:
 def test_flower_only_reads(run: Run, call: str) -> None:
     """Whatever would change something is refused even with the sign-in."""
     visit = FlowerVisit(run.deployment.flower_url, FLOWER_SIGN_IN)
-    worker, task = (
-        next(iter(visit.json("/api/workers?refresh=true"))),
-        next(iter(visit.json("/api/tasks?limit=1"))),
-    )
+    worker = next(iter(visit.json("/api/workers?refresh=true")))
+    task = next(iter(visit.json("/api/tasks?limit=1")))
 
     assert visit.post(call.format(worker=worker, task=task)) == 403
 

@@ -1,4 +1,4 @@
-"""A worker may die and Redis may forget at any time: one deployment through a SIGKILL, a FLUSHALL and a SIGTERM.
+"""Workers may die and Redis may forget at any time: one deployment through SIGKILL, FLUSHALL, SIGTERM.
 
 The three overlap, because what a lost lease costs is mostly waiting. Each has connections of its own, and
 each test asks what became of those.
@@ -44,6 +44,7 @@ class Trouble:
     flushed: set[str] = field(default_factory=set)
     asked: set[str] = field(default_factory=set)
     exit_status: int | None = None
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def slow_down(self, milliseconds: float) -> None:
         for dialect in ("google", "strict"):
@@ -128,16 +129,13 @@ def trouble(deploy: Deploy) -> Iterator[Trouble]:
         trouble.ask_to_stop()
         deployment.await_alive(deployment.bulk("replacement", threads=16))
         eventually(lambda: not trouble.unsettled(), seconds=150, what="every grant is settled")
+        trouble.rows = {row["metadata"]["grant_id"]: row for row in deployment.rows("connections")}
         yield trouble
-
-
-def rows_by_grant(deployment: Deployment) -> dict[str, dict[str, Any]]:
-    return {row["metadata"]["grant_id"]: row for row in deployment.rows("connections")}
 
 
 def test_unrotated_grants_survive_the_kill(trouble: Trouble) -> None:
     """A killed presentation of a grant that does not rotate is repeated, and the grant lives."""
-    rows = rows_by_grant(trouble.deployment)
+    rows = trouble.rows
     for name in trouble.struck:
         if name.startswith("google"):
             grant = trouble.deployment.simulator.grant(name)
@@ -146,9 +144,9 @@ def test_unrotated_grants_survive_the_kill(trouble: Trouble) -> None:
 
 
 def test_a_doubt_about_a_rotated_grant_is_presented_once_more_at_most(trouble: Trouble) -> None:
-    """The provider had rotated, the answer is lost: one attempt, and then an alert that says what happened."""
+    """The provider had rotated, the answer is lost: one attempt, then an alert that says what happened."""
     deployment = trouble.deployment
-    rows = rows_by_grant(deployment)
+    rows = trouble.rows
     alerts = {alert["connection_id"]: alert for alert in deployment.rows("alerts")}
     strict = [name for name in trouble.struck if name.startswith("strict")]
     for name in strict:
@@ -195,8 +193,7 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_it_began(trouble: Trouble)
     assert not doubted & trouble.asked
     # Whatever was in doubt at all was claimed by the worker that was killed.
     assert set(trouble.struck) <= doubted
-    landed = rows_by_grant(trouble.deployment)
-    assert {landed[name]["status"] for name in trouble.asked} == {"active"}
+    assert {trouble.rows[name]["status"] for name in trouble.asked} == {"active"}
 
 
 def test_nobody_was_presented_twice_at_once(trouble: Trouble) -> None:
@@ -207,10 +204,7 @@ def test_nobody_was_presented_twice_at_once(trouble: Trouble) -> None:
 def test_the_workers_of_before_the_flush_still_serve(trouble: Trouble) -> None:
     """The interactive worker, which was connected before, takes and answers on-demand work and inspection."""
     deployment = trouble.deployment
-    connection_id = next(
-        row["id"] for row in deployment.rows("connections")
-        if row["metadata"]["grant_id"] in trouble.flushed
-    )  # fmt: skip
+    connection_id = trouble.rows[min(trouble.flushed)]["id"]
     answer = json.loads(deployment.cli("refresh", connection_id, "--wait"))
     assert answer["outcome"] in {"fresh", "refreshed"}
     findings = json.loads(deployment.cli("doctor", "--json"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pytest
 
 from simulator.process import SimulatorProcess
 from storage.keys import generate
-from tests.acceptance.deployment import bare_environment, run_cli
+from tests.acceptance.deployment import bare_environment
 from tests.acceptance.provider_file import client_variables, definitions
+from tests.cli.preloaded import Preloaded
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,12 @@ class Shell:
 
     environment: dict[str, str]
     folder: Path
+    preloaded: Preloaded
 
     def __call__(self, *words: str, stdin: str | bytes = b"") -> subprocess.CompletedProcess[str]:
         """Run `evergrant` with these words."""
-        return run_cli(self.environment, *words, stdin=stdin, cwd=self.folder)
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        return self.preloaded.run(words, self.environment, self.folder, given, seconds=120)
 
     def json(self, *words: str, status: int = 0) -> list[dict[str, Any]]:
         """Run it with --json: there must be one JSON array of objects alone on standard output."""
@@ -47,11 +51,19 @@ class Shell:
         return replace(self, environment=environment)
 
 
+@pytest.fixture(scope="session")
+def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Preloaded]:
+    """The command line, imported once."""
+    process = Preloaded(tmp_path_factory.mktemp("preloaded"))
+    yield process
+    process.stop()
+
+
 @pytest.fixture
-def nowhere(tmp_path: Path) -> Shell:
+def nowhere(tmp_path: Path, preloaded: Preloaded) -> Shell:
     """A shell in which nothing is set but a data folder that does not exist yet."""
     tmp_path.chmod(0o700)
-    return Shell(bare_environment(EVERGRANT_DATA_DIR=str(tmp_path / "data")), tmp_path)
+    return Shell(bare_environment(EVERGRANT_DATA_DIR=str(tmp_path / "data")), tmp_path, preloaded)
 
 
 @pytest.fixture

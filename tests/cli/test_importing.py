@@ -69,9 +69,9 @@ def test_bad_lines_are_named_and_stop_nothing(deployed: Shell, tmp_path: Path) -
     assert done.returncode == 1
     reports = {}
     for said in done.stderr.splitlines():
-        number, _, reason = said.removeprefix("line ").partition(": ")
+        place, _, reason = said.removeprefix("line ").partition(": ")
         if said.startswith("line "):
-            reports[int(number)] = reason
+            reports[int(place)] = reason
     for number, what, says in expected:
         assert number in reports, f"{what}: {done.stderr}"
         assert all(word.lower() in reports[number].lower() for word in says), f"{what}: {reports[number]}"

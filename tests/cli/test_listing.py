@@ -1,4 +1,4 @@
-"""What is listed: JSON for scripts with the contract's fields, tables for people, nothing secret in either."""
+"""What is listed: JSON of the contract's fields for scripts, tables for people, and no secret in either."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_nothing_to_list_is_an_empty_array(deployed: Shell) -> None:
 
 
 def test_a_generated_key_ring_can_be_used(nowhere: Shell) -> None:
-    """`evergrant keys generate` writes a ring of one key, another one every time, alone on standard output."""
+    """`evergrant keys generate` writes a ring of one key on standard output, a new one every time."""
     first, second = (nowhere("keys", "generate").stdout.strip() for _ in range(2))
 
     assert first != second

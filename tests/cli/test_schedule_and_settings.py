@@ -85,7 +85,7 @@ def test_results_and_messages_are_json_alone(conf: dict[str, Any]) -> None:
 
 
 def test_a_message_outlives_its_worker_and_a_refresh_its_broker(conf: dict[str, Any]) -> None:
-    """Late acknowledgement, redelivery, no cancelling of a refresh on a broker's hiccup, threads, no hoard."""
+    """Late acknowledgement, redelivery, no cancelling on a broker's hiccup, threads, no hoard."""
     assert conf["task_acks_late"] is True
     assert conf["task_reject_on_worker_lost"] is True
     assert conf["worker_cancel_long_running_tasks_on_connection_loss"] is False

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 
 import pytest
 
-from tests.acceptance.deployment import EVERGRANT
+from tests.acceptance.deployment import EVERGRANT, run_cli
 from tests.cli.conftest import Shell
 from tests.cli.test_wrong_settings import assert_refused
 
@@ -26,6 +27,7 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
         (("connections", "import", "no-such-file.jsonl"), "no-such-file.jsonl"),
         (("refresh",), "CONNECTION_ID"),
         (("worker", "--queues", "refresh,fast"), "refresh, health, on_demand, control"),
+        (("worker", "--name", "../elsewhere"), "../elsewhere"),
         (("flower", "--port", "99999"), "--port"),
         (("up", "--flower-port", "http"), "--flower-port"),
     ],
@@ -64,11 +66,15 @@ def test_help_lists_every_command(nowhere: Shell) -> None:
 
 
 def test_a_port_in_use_is_named(deployed: Shell) -> None:
-    """Flower does not start on somebody's port, alone or under `up`, and the port and the mend are said."""
+    """Flower does not start on somebody's port or address, alone or under `up`, and says which and what to
+    do."""
     shell = deployed.having(EVERGRANT_FLOWER_BASIC_AUTH="user:word")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert_refused(shell, "flower", "--port", port, status=2, says=(port, "in use"))
+        for address in ("0.0.0.0", "192.0.2.1"):
+            says = (port, f"--address {address}")
+            assert_refused(shell, "flower", "--port", port, "--address", address, status=2, says=says)
         done = shell("up", "--flower-port", port)
         assert done.returncode == 2, done.stdout + done.stderr
         assert port in done.stderr
@@ -111,6 +117,23 @@ def test_a_data_folder_that_cannot_be_made_is_refused(nowhere: Shell) -> None:
     shell = nowhere.having(EVERGRANT_DATA_DIR="/proc/evergrant")
 
     assert_refused(shell, "up", status=2, says=("/proc/evergrant", "EVERGRANT_DATA_DIR"))
+
+
+@pytest.mark.parametrize(
+    ("words", "status"), [(("providers", "list"), 0), (("connections", "list"), 1), (("frobnicate",), 2)]
+)
+def test_a_real_start_ends_as_a_preloaded_one(nowhere: Shell, words: tuple[str, ...], status: int) -> None:
+    """The other tests fork a command line that is loaded already: what a shell starts says the same."""
+    started, forked = run_cli(nowhere.environment, *words, cwd=nowhere.folder), nowhere(*words)
+
+    assert started.returncode == forked.returncode == status
+    assert started.stdout == forked.stdout
+    # Only the program's name in the usage differs: it is that of the module which was started.
+    assert _without_program(started.stderr) == _without_program(forked.stderr)
+
+
+def _without_program(said: str) -> str:
+    return re.sub(r"python -m \S+", "evergrant", said)
 
 
 def test_a_reader_that_leaves_is_no_crash(nowhere: Shell) -> None:

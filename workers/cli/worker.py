@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 import typer
 from celery import Celery, signals
@@ -19,6 +20,9 @@ from workers.cli import session
 from workers.cli.app_maker import single
 from workers.embedded.layout import DataFolder
 from workers.signs_of_life import heartbeat_file
+
+#: It becomes a part of the worker's address and of its heartbeat file's name.
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def worker(
@@ -37,6 +41,10 @@ def worker(
     if unknown:
         raise ConfigurationError(
             f"--queues: there is no queue {', '.join(map(repr, unknown))}; choose of {', '.join(QUEUES)}"
+        )
+    if _NAME.fullmatch(name) is None:
+        raise ConfigurationError(
+            f"--name: {name!r} cannot name a worker; use letters, digits, '-', '_' and '.', at most 64"
         )
     settings, servers = session.load()
     app = make_app(settings, servers)

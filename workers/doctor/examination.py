@@ -38,9 +38,14 @@ def examine(environment: Mapping[str, str]) -> Iterator[Finding]:
     ring = yield from _ring(servers)
     yield from _flower(settings)
     app = make_app(settings, servers)
-    yield from examine_postgres(servers, ring, here=here, at_workers=callable_by_workers(app))
-    yield from examine_redis(servers.redis_url)
-    yield from examine_workers(app)
+    redis = list(examine_redis(servers.redis_url))
+    # Workers answer through Redis; without it, asking them would only be waiting.
+    broker_answers = all(finding.severity is not Severity.FAIL for finding in redis)
+    at_workers = callable_by_workers(app) if broker_answers else frozenset()
+    yield from examine_postgres(servers, ring, here=here, at_workers=at_workers)
+    yield from redis
+    if broker_answers:
+        yield from examine_workers(app)
     yield from examine_beat(settings)
 
 
