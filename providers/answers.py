@@ -51,7 +51,8 @@ def _lifetime(value: object) -> timedelta | None:
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if not 0 < value <= LONGEST_LIFETIME.total_seconds():
+    # Less than a second is no lifetime but a unit that was taken for another one.
+    if not 1 <= value <= LONGEST_LIFETIME.total_seconds():
         return None
     return timedelta(seconds=int(value))
 

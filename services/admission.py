@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 CACHE: Final = timedelta(seconds=1)
 #: Failures in a row, in this process, that say "the provider is down" rather than "one call failed".
 FAILURES_TO_OPEN: Final = 5
+#: A provider that wants to be left alone for this long will let tokens expire; somebody should know.
+LONG_SILENCE: Final = timedelta(minutes=5)
 #: A probe that has not reported back within this time is taken for lost, and another one is let through.
 PROBE: Final = timedelta(seconds=30)
 
@@ -222,7 +224,7 @@ class Admission:
         times = 1 if hold is None else hold.failures + 1
         wait = backoff(times, lifetime=timedelta(minutes=5), jitter=jitter, retry_after=retry_after)
         alert: AlertSpec | None = None
-        if reason is not HoldReason.RATE_LIMITED:
+        if reason is not HoldReason.RATE_LIMITED or wait >= LONG_SILENCE:
             alert = alerts.provider_held(
                 scope.provider_id, scope.display_name, reason, scope=scope.key, code=code
             )

@@ -35,6 +35,10 @@ _REAUTH: Final = {
 }
 
 
+#: How the scope of a provider's health checks ends.
+CHECKS: Final = "|check"
+
+
 def needs_reauth(ref: ConnectionRef, display_name: str, reason: ReauthReason, *, code: str) -> AlertSpec:
     """Only a person can help this connection."""
     title, advice = _REAUTH[reason]
@@ -91,7 +95,9 @@ def provider_cause(scope: str) -> str:
 def provider_held(
     provider_id: str, display_name: str, reason: HoldReason, *, scope: str, code: str
 ) -> AlertSpec:
-    """Calls to a provider are stopped: it refuses our client, or does not answer."""
+    """Calls to a provider are stopped: it refuses our client, does not answer, or asked us to stay away."""
+    if scope.endswith(CHECKS):
+        display_name = f"{display_name} (health checks)"
     if reason is HoldReason.CLIENT_MISCONFIGURED:
         variable = "EVERGRANT_" + provider_id.upper().replace("-", "_")
         title = f"{display_name} refuses our client ({code})"
@@ -99,6 +105,13 @@ def provider_held(
             f"No token was changed. Check {variable}_CLIENT_ID and {variable}_CLIENT_SECRET and the "
             "definition's endpoints. Calls are held back and one probe at a time is sent; the alert ends by "
             "itself with the first success."
+        )
+    elif reason is HoldReason.RATE_LIMITED:
+        title = f"{display_name} asked us to stay away for long"
+        advice = (
+            "It answered 429 with a long Retry-After, which is obeyed. Tokens that expire meanwhile cannot "
+            "be refreshed. Ask the provider about the client's quota; calls go on by themselves when the "
+            "time is over."
         )
     else:
         title = f"{display_name} does not answer ({code})"

@@ -94,7 +94,7 @@ class HealthChecks:
         if not isinstance(provider, ReadyProvider):
             return CheckResult(CheckOutcome.DEFERRED, connection_id, code=provider.code)
         if provider.definition.check is None:
-            return CheckResult(CheckOutcome.DEFERRED, connection_id, code="no_health_check_defined")
+            return self._put_off(token, None, "no_health_check_defined")
         try:
             access_token = self._tokens.open_access(sealed)
         except SealBroken as broken:
@@ -134,9 +134,9 @@ class HealthChecks:
         )
 
     def _put_off(
-        self, token: TokenState, now: datetime, code: str, alert: AlertSpec | None = None
+        self, token: TokenState, now: datetime | None, code: str, alert: AlertSpec | None = None
     ) -> CheckResult:
-        """Come back in a while to a token about which nothing can be asked now."""
+        """Come back later to a token about which nothing can be asked now; never, where `now` is None."""
         self._tokens.record_check(
             CheckRecord(
                 connection_id=token.connection_id,
@@ -144,7 +144,7 @@ class HealthChecks:
                 version=token.version,
                 verified=False,
                 check_failures=token.check_failures,
-                check_due_at=now + SECOND_OPINION,
+                check_due_at=None if now is None else now + SECOND_OPINION,
                 alert=alert,
             )
         )
@@ -211,4 +211,4 @@ def _settled(token: TokenState) -> CheckResult | None:
 
 def _recovered(token: TokenState) -> bool:
     """Say whether a healthy answer ends what the alert was about: a failing refresh is not ended by it."""
-    return token.alerted and (not token.refreshable or (token.failures == 0 and token.check_failures > 0))
+    return token.alerted and (not token.refreshable or token.failures == 0)

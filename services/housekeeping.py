@@ -9,6 +9,7 @@ from services.codes import MESSAGES
 from services.providers import NotReady, ProviderDesk
 from storage.alerts import AlertStore
 from storage.engine import Engine
+from storage.holds import HoldStore
 from storage.inspection import providers_in_use
 
 log = structlog.get_logger(__name__)
@@ -17,8 +18,9 @@ log = structlog.get_logger(__name__)
 class Housekeeping:
     """Tells of connections that wait because this deployment cannot call their provider."""
 
-    def __init__(self, engine: Engine, alert_store: AlertStore, desk: ProviderDesk) -> None:
+    def __init__(self, engine: Engine, alert_store: AlertStore, holds: HoldStore, desk: ProviderDesk) -> None:
         self._engine = engine
+        self._holds = holds
         self._alerts = alert_store
         self._desk = desk
 
@@ -29,7 +31,9 @@ class Housekeeping:
             ServiceUnavailable: Postgres is away.
         """
         waiting: set[str] = set()
-        for provider_id in sorted(providers_in_use(self._engine)):
+        in_use = providers_in_use(self._engine)
+        self._close_abandoned_holds(in_use)
+        for provider_id in sorted(in_use):
             ready = self._desk.ready(provider_id)
             if isinstance(ready, NotReady):
                 waiting.add(provider_id)
@@ -40,3 +44,21 @@ class Housekeeping:
         for alert in self._alerts.list(statuses=("open", "acknowledged"), kind=alerts.NOT_CONFIGURED):
             if alert.provider_id not in waiting:
                 self._alerts.resolve(alert.cause)
+
+    def _close_abandoned_holds(self, in_use: frozenset[str]) -> None:
+        """Close the breakers that no call will ever close, and resolve their alerts.
+
+        A breaker belongs to a client id at an endpoint. When an operator mends either, the calls go on under
+        another one; and where nothing is scheduled any more, no call is made at all.
+        """
+        living = {
+            scope.key
+            for ready in self._desk.callable_providers()
+            if ready.definition.id in in_use
+            for scope in (ready.scope, ready.check_scope)
+        }
+        for hold in self._holds.holds():
+            if hold.scope not in living:
+                cause = alerts.provider_cause(hold.scope)
+                self._holds.close_hold(hold.scope, called_at=hold.now, cause=cause)
+                log.info("abandoned_hold_closed", scope=hold.scope, provider=hold.provider_id)

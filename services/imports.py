@@ -98,7 +98,7 @@ class ImportLine(BaseModel):
 
     user_id: _Name
     provider_id: _Name
-    account_id: Annotated[str, StringConstraints(max_length=255)] = ""
+    account_id: Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
     access_token: _Secret
     refresh_token: _Secret | None = None
     expires_at: _Instant | None = None

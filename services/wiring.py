@@ -18,6 +18,7 @@ from services.housekeeping import Housekeeping
 from services.imports import Importer
 from services.providers import ProviderDesk
 from services.rates import SharedRates
+from services.refresh.callers import Callers
 from services.refresh.landing import Lander
 from services.refresh.presentation import Presentation
 from services.refresh.protocol import RefreshProtocol
@@ -102,7 +103,8 @@ def wire(
     desk = ProviderDesk(catalogue, environment)
     wire_to_providers = Wire()
     client = ProviderClient(wire_to_providers)
-    admission = Admission(HoldStore(engine), SharedRates(servers.redis_url), threads=threads)
+    holds = HoldStore(engine)
+    admission = Admission(holds, SharedRates(servers.redis_url), threads=threads)
     owner = f"{socket.gethostname()}:{os.getpid()}:{role}"
     presentation = Presentation(tokens, client, admission, Lander(tokens), Recorder(tokens, admission))
     return Services(
@@ -113,9 +115,9 @@ def wire(
         tokens=tokens,
         connections=connections,
         alerts=alert_store,
-        refresh=RefreshProtocol(tokens, desk, admission, presentation, owner=owner),
+        refresh=RefreshProtocol(tokens, desk, admission, presentation, owner=owner, callers=Callers(threads)),
         checks=HealthChecks(tokens, desk, admission, client),
         scheduler=Scheduler(tokens, desk, admission, queue_seconds=settings.queue_seconds),
-        housekeeping=Housekeeping(engine, alert_store, desk),
+        housekeeping=Housekeeping(engine, alert_store, holds, desk),
         importer=Importer(BatchWriter(engine, sealer), desk, clock=lambda: database_time(engine)),
     )

@@ -18,6 +18,7 @@ from datetime import timedelta
 from typing import Final
 
 import psycopg
+import psycopg.conninfo
 import sqlalchemy.exc
 from pydantic import SecretStr
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -72,6 +73,15 @@ def parse_url(text: str | SecretStr) -> URL:
         raise ConfigurationError(
             f"the host in {VARIABLE} is malformed; percent-encode special characters in user and password"
         )
+    if url.port is not None and not 0 < url.port < 65536:
+        raise ConfigurationError(f"the port in {VARIABLE} is not one; write a number from 1 to 65535")
+    try:
+        psycopg.conninfo.make_conninfo("", **{str(name): str(value) for name, value in url.query.items()})
+    except psycopg.ProgrammingError:
+        # `from None`: the message may quote a value.
+        raise ConfigurationError(
+            f"{VARIABLE} has an option that Postgres' client does not know: one of {', '.join(url.query)}"
+        ) from None
     return url.set(drivername="postgresql+psycopg")
 
 

@@ -6,8 +6,11 @@ from datetime import datetime
 
 from sqlalchemy import Engine, func, not_, select, text
 
+from domain.errors import KeyMissing, SealBroken
 from storage.engine import autocommit, reachable, single
 from storage.schema import connections, tokens
+from storage.sealing import Sealer
+from storage.tokens.rows import token_ref
 
 
 def server_version(engine: Engine) -> int:
@@ -77,6 +80,30 @@ def providers_in_use(engine: Engine) -> frozenset[str]:
         for column in ("refresh_due_at", "check_due_at"):
             found.update(connection.execute(text(_NEXT_PROVIDER.format(column=column))).scalars())
     return frozenset(found)
+
+
+def openable(engine: Engine, sealer: Sealer, key_id: str) -> bool:
+    """Try one token that is sealed with the key: another key of the same id would not open it.
+
+    Raises:
+        ServiceUnavailable: Postgres does not answer.
+    """
+    statement = (
+        select(tokens.c.connection_id, tokens.c.access_token)
+        .where(tokens.c.key_id == key_id, tokens.c.access_token.is_not(None))
+        .limit(1)
+    )
+    with single(autocommit(engine)) as connection:
+        row = connection.execute(statement).one_or_none()
+    if row is None:
+        return True
+    try:
+        sealer.open(row.access_token, token_ref("access_token", row.connection_id))
+    except KeyMissing:
+        return True  # With a kept refresh token the column names that one's key.
+    except SealBroken:
+        return False
+    return True
 
 
 def has_users_outside(engine: Engine, prefix: str) -> bool:

@@ -98,6 +98,11 @@ class KeyRing:
             raise KeyMissing(key_id) from None
 
 
-def generate(key_id: str = "k1") -> str:
-    """Return a fresh ring of one random key, in the form that `KeyRing.parse` reads."""
-    return f"{key_id}:{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode('ascii')}"
+def generate(key_id: str | None = None) -> str:
+    """Return a fresh ring of one random key, in the form that `KeyRing.parse` reads.
+
+    Args:
+        key_id: None makes one up, so that two rings can be put together: ids in a ring are unique.
+    """
+    name = key_id or f"k{secrets.token_hex(3)}"
+    return f"{name}:{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode('ascii')}"

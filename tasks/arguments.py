@@ -6,11 +6,24 @@ from datetime import timedelta
 from typing import Annotated, Self, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from domain.asks import RefreshAsk
 
 Arguments = TypeVar("Arguments", bound=BaseModel)
+
+
+#: Postgres has no NUL, and names have no control characters.
+_Text = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class InvalidArguments(ValueError):
@@ -23,9 +36,9 @@ class WhichConnection(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     connection_id: UUID | None = None
-    user_id: str | None = None
-    provider_id: str | None = None
-    account_id: str = ""
+    user_id: _Text | None = None
+    provider_id: _Text | None = None
+    account_id: _Text = ""
     reason: Annotated[str, Field(max_length=200)] | None = None
 
     @model_validator(mode="after")

@@ -31,6 +31,7 @@ from domain.timing import timing_of
 from domain.token import Status, TokenState
 from services.admission import Admission, Denied
 from services.providers import ProviderDesk, ReadyProvider
+from services.refresh.callers import Callers
 from services.refresh.presentation import Presentation
 from services.refresh.result import RefreshResult
 from storage.activity import Note
@@ -42,6 +43,10 @@ log = structlog.get_logger(__name__)
 
 #: A caller who waits for another worker's answer looks again this often.
 POLL: Final = 0.05
+#: A bulk task that is denied a slot rests this long before it gives its thread back.
+DENIED_PAUSE: Final = 0.1
+#: A caller for whom there is no place is told to come back after this.
+BUSY: Final = timedelta(seconds=2)
 #: A row that changes under every look is somebody else's; it is left to him.
 MOST_LOOKS: Final = 5
 
@@ -64,6 +69,7 @@ class RefreshProtocol:
         presentation: Presentation,
         *,
         owner: str,
+        callers: Callers,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
@@ -73,6 +79,7 @@ class RefreshProtocol:
         self._admission = admission
         self._presentation = presentation
         self._owner = owner
+        self._callers = callers
         self._sleep = sleep
         self._clock = clock
         self._jitter = jitter
@@ -95,6 +102,26 @@ class RefreshProtocol:
             ServiceUnavailable: Postgres is away. No answer is lost by it: one that has arrived is held until
                 it has landed.
         """
+        if provider_id is not None:
+            step = self._step(connection_id, ask, provider_id)
+            return step if isinstance(step, RefreshResult) else step.otherwise
+        # A caller mostly asks for a token that is fresh. He is answered before the gates, so that he takes
+        # no place, no slot, no rate, and above all not the one probe that an open breaker lets through.
+        row = self._tokens.read(connection_id)
+        if row is None:
+            return RefreshResult(Outcome.NOT_FOUND, connection_id, code="not_found")
+        ref, token, now = row
+        answer = _answer(token, ask, now)
+        if isinstance(answer, RefreshResult):
+            return answer
+        with self._callers.place(ref.provider_id) as free:
+            if not free:
+                return _with(token, Outcome.DEFERRED, now + BUSY, "busy")
+            return self._wait(connection_id, ask, ref.provider_id, patience)
+
+    def _wait(
+        self, connection_id: UUID, ask: RefreshAsk, provider_id: str, patience: timedelta
+    ) -> RefreshResult:
         give_up_at = self._clock() + patience.total_seconds()
         while True:
             step = self._step(connection_id, ask, provider_id)
@@ -104,18 +131,7 @@ class RefreshProtocol:
                 return step.otherwise
             self._sleep(POLL)
 
-    def _step(self, connection_id: UUID, ask: RefreshAsk, provider_id: str | None) -> RefreshResult | _Wait:
-        if provider_id is None:
-            # A caller mostly asks for a token that is fresh. He is answered before the gates, so that he
-            # takes no slot, no rate, and above all not the one probe that an open breaker lets through.
-            row = self._tokens.read(connection_id)
-            if row is None:
-                return RefreshResult(Outcome.NOT_FOUND, connection_id, code="not_found")
-            ref, token, now = row
-            answer = _answer(token, ask, now)
-            if answer is not None:
-                return answer
-            provider_id = ref.provider_id
+    def _step(self, connection_id: UUID, ask: RefreshAsk, provider_id: str) -> RefreshResult | _Wait:
         provider = self._desk.ready(provider_id)
         if not isinstance(provider, ReadyProvider):
             return RefreshResult(Outcome.DEFERRED, connection_id, code=provider.code)
@@ -126,6 +142,10 @@ class RefreshProtocol:
 
     def _denied(self, connection_id: UUID, ask: RefreshAsk, gate: Denied) -> RefreshResult | _Wait:
         if ask.scheduled:
+            if gate.retry_at is None:
+                # The provider's share is in use. Without a pause, the free threads would turn the rest of its
+                # backlog over again and again instead of leaving it to the slots that become free.
+                self._sleep(DENIED_PAUSE)
             # The row stays due; without its mark the next tick takes it up again, in its turn.
             self._tokens.unmark([connection_id])
             return RefreshResult(Outcome.DEFERRED, connection_id, retry_at=gate.retry_at, code=gate.code)
@@ -210,6 +230,7 @@ class RefreshProtocol:
         if at <= now or token.attempt_id is None:
             return False
         log.warning("recovery_postponed", connection_id=str(token.connection_id), until=at.isoformat())
+        code = token.last_error_code or "recovery_postponed"
         return self._tokens.record_failure(
             FailureRecord(
                 connection_id=token.connection_id,
@@ -217,9 +238,9 @@ class RefreshProtocol:
                 version=token.version,
                 status=Status.IN_DOUBT,
                 failures=token.failures,
-                code="replay_window_closed",
+                code=code,
                 refresh_due_at=at,
-                note=Note("in_doubt", "replay_window_closed"),
+                note=Note("recovery_postponed", code),
             )
         )
 

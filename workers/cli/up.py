@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from domain.errors import ConfigurationError, EvergrantError
+from providers.catalogue import load as load_catalogue
 from services import settings as service_settings
+from services.providers import ProviderDesk
 from services.settings import Settings
 from services.wiring import Services, wire
-from storage.keys import generate
+from storage.keys import KeyRing, generate
 from workers.cli.app_maker import single
 from workers.cli.flower import DEFAULT_PORT as DEFAULT_FLOWER_PORT
 from workers.cli.output import stdout
@@ -66,6 +69,11 @@ def _refuse_mixing(settings: Settings, folder: DataFolder, *, demo: bool) -> Non
 def _make_secrets(settings: Settings, folder: DataFolder) -> None:
     """Make what was not set, once: the key ring only for a database that is ours too."""
     if settings.keys is None and settings.database_url is None:
+        if folder.postgres.exists() and folder.secret(KEYS_FILE) is None:
+            raise ConfigurationError(
+                f"the key ring {folder.secret_path(KEYS_FILE)} is missing, and the database holds tokens "
+                "that only it can open; restore the file from a backup, or set EVERGRANT_KEYS"
+            )
         folder.secret_file(KEYS_FILE, generate)
     if settings.flower_basic_auth is None:
         folder.secret_file(FLOWER_FILE, lambda: f"evergrant:{secrets.token_urlsafe(18)}")
@@ -96,7 +104,8 @@ class _Run:
         """Run until told to stop."""
         specs = self._specs()
         # Here, not in a child: a wrong setting is told at once and starts nothing.
-        resolve(self._settings)
+        KeyRing.parse(resolve(self._settings).keys)
+        ProviderDesk(load_catalogue(self._providers_file()), self._environment)
         where = Addresses(
             flower=f"http://127.0.0.1:{self._flower_port}",
             flower_password=_where_password(self._settings, self._folder),
@@ -124,6 +133,10 @@ class _Run:
         finally:
             self._stop_watching()
         stdout.print("stopped; the data stays where it is")
+
+    def _providers_file(self) -> Path | None:
+        named = self._environment.get("EVERGRANT_PROVIDERS_FILE")
+        return Path(named) if named else None
 
     def _specs(self) -> list[ProcessSpec]:
         specs = composition.servers(self._settings, self._folder)

@@ -8,9 +8,10 @@ from typing import Final
 from domain.errors import ConfigurationError, ServiceUnavailable
 from services.wiring import Servers
 from storage.engine import Engine, make_engine
-from storage.inspection import connections_by_provider, key_ids_in_use, server_version
+from storage.inspection import connections_by_provider, key_ids_in_use, openable, server_version
 from storage.keys import KeyRing
 from storage.migrate import check_schema
+from storage.sealing import Sealer
 from workers.doctor.finding import Finding, fail, ok
 
 LEAST_VERSION: Final = 14
@@ -56,7 +57,12 @@ def _server(engine: Engine) -> Iterator[Finding]:
 
 def _keys(engine: Engine, ring: KeyRing) -> Iterator[Finding]:
     for key_id, count in sorted(key_ids_in_use(engine).items()):
-        if key_id in ring.ids:
+        if key_id in ring.ids and not openable(engine, Sealer(ring), key_id):
+            yield fail(
+                "key", f"{count} tokens are sealed with another key of the id {key_id!r}",
+                f"put the key back that was {key_id!r} when they were sealed",
+            )  # fmt: skip
+        elif key_id in ring.ids:
             yield ok("key", f"{key_id} opens {count} tokens")
         else:
             yield fail(
