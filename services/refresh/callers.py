@@ -1,7 +1,8 @@
 """How many callers may wait in a worker at once, so that some of its threads are always free.
 
 A caller of a slow provider keeps his thread for seconds. Without a bound, enough of them would keep every
-thread, and with them the callers of all other providers and the scheduler's ticks.
+thread for minutes from the callers of all other providers and from the scheduler's ticks. Beyond the bound a
+caller looks again for a second at most, and is then told to come back.
 """
 
 from __future__ import annotations

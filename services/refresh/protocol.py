@@ -45,6 +45,8 @@ log = structlog.get_logger(__name__)
 POLL: Final = 0.05
 #: A bulk task that is denied a slot rests this long before it gives its thread back.
 DENIED_PAUSE: Final = 0.1
+#: A caller for whom there is no place looks again for this long, which an ordinary refresh takes less than.
+PLACE_PATIENCE: Final = timedelta(seconds=1)
 #: A caller for whom there is no place is told to come back after this.
 BUSY: Final = timedelta(seconds=2)
 #: A row that changes under every look is somebody else's; it is left to him.
@@ -103,21 +105,25 @@ class RefreshProtocol:
                 it has landed.
         """
         if provider_id is not None:
-            step = self._step(connection_id, ask, provider_id)
-            return step if isinstance(step, RefreshResult) else step.otherwise
-        # A caller mostly asks for a token that is fresh. He is answered before the gates, so that he takes
-        # no place, no slot, no rate, and above all not the one probe that an open breaker lets through.
-        row = self._tokens.read(connection_id)
-        if row is None:
-            return RefreshResult(Outcome.NOT_FOUND, connection_id, code="not_found")
-        ref, token, now = row
-        answer = _answer(token, ask, now)
-        if isinstance(answer, RefreshResult):
-            return answer
-        with self._callers.place(ref.provider_id) as free:
-            if not free:
+            return self._wait(connection_id, ask, provider_id, patience)
+        look_until = self._clock() + min(patience, PLACE_PATIENCE).total_seconds()
+        while True:
+            # A caller mostly asks for a token that is fresh, or becomes so in a moment by another caller's
+            # refresh. He is answered before the gates, so that he takes no place, no slot, no rate, and above
+            # all not the one probe that an open breaker lets through.
+            row = self._tokens.read(connection_id)
+            if row is None:
+                return RefreshResult(Outcome.NOT_FOUND, connection_id, code="not_found")
+            ref, token, now = row
+            answer = _answer(token, ask, now)
+            if isinstance(answer, RefreshResult):
+                return answer
+            with self._callers.place(ref.provider_id) as free:
+                if free:
+                    return self._wait(connection_id, ask, ref.provider_id, patience)
+            if self._clock() >= look_until:
                 return _with(token, Outcome.DEFERRED, now + BUSY, "busy")
-            return self._wait(connection_id, ask, ref.provider_id, patience)
+            self._sleep(POLL)
 
     def _wait(
         self, connection_id: UUID, ask: RefreshAsk, provider_id: str, patience: timedelta

@@ -56,7 +56,8 @@ BAD_LINES = [
     (bent(provider_id="nowhere"), "provider_id"),
     # Columns in the wrong order: what stands in a field may be a token.
     (bent(provider_id=SECRET), "provider_id"),
-    (bent(account_id="a\x00b"), "Postgres cannot store"),
+    (bent(account_id="a\x00b"), "account_id"),
+    (bent(account_id="a\nb"), "account_id"),
     (bent(account_id="x" * 256), "account_id"),
     (bent(access_token=""), "access_token"),
     (bent(access_token=None), "access_token"),
