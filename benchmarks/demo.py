@@ -143,7 +143,7 @@ def _conditions() -> dict[str, Any]:
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "system": platform.platform(aliased=True, terse=True),
+        "system": f"{platform.system()} {platform.machine()}",
         "load_average": [round(load, 2) for load in os.getloadavg()],
     }
 
