@@ -168,6 +168,8 @@ def test_a_ring_may_have_spaces_and_many_keys() -> None:
 
 
 def test_generated_rings_are_fresh_and_parse() -> None:
-    """Every generated ring holds a key of its own."""
-    assert generate() != generate()
-    assert KeyRing.parse(SecretStr(generate())).ids == ("k1",)
+    """Every generated ring holds one key of its own, with an id of its own: two rings make one of two keys."""
+    first, second = generate(), generate()
+
+    assert len(KeyRing.parse(SecretStr(first)).ids) == 1
+    assert len(KeyRing.parse(SecretStr(f"{first},{second}")).ids) == 2
