@@ -168,7 +168,7 @@ def test_a_ring_may_have_spaces_and_many_keys() -> None:
 
 
 def test_generated_rings_are_fresh_and_parse() -> None:
-    """Every generated ring holds one key of its own, with an id of its own: two rings make one of two keys."""
+    """Every generated ring holds one key, with an id of its own: two rings make one of two keys."""
     first, second = generate(), generate()
 
     assert len(KeyRing.parse(SecretStr(first)).ids) == 1
