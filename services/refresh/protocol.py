@@ -6,7 +6,6 @@ goes well, and no transaction while the provider is being asked.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,7 +73,6 @@ class RefreshProtocol:
         callers: Callers,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
-        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._tokens = tokens
         self._desk = desk
@@ -84,7 +82,6 @@ class RefreshProtocol:
         self._callers = callers
         self._sleep = sleep
         self._clock = clock
-        self._jitter = jitter
 
     def refresh(
         self,
@@ -154,9 +151,8 @@ class RefreshProtocol:
                 self._sleep(DENIED_PAUSE)
             # The row stays due; without its mark the next tick takes it up again, in its turn.
             self._tokens.unmark([connection_id])
-            return RefreshResult(Outcome.DEFERRED, connection_id, retry_at=gate.retry_at, code=gate.code)
         deferred = RefreshResult(Outcome.DEFERRED, connection_id, retry_at=gate.retry_at, code=gate.code)
-        return deferred if gate.retry_at is not None else _Wait(deferred)
+        return deferred if ask.scheduled or gate.retry_at is not None else _Wait(deferred)
 
     def _claim(self, connection_id: UUID, ask: RefreshAsk, provider: ReadyProvider) -> RefreshResult | _Wait:
         timing = timing_of(provider.facts)
