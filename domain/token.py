@@ -51,6 +51,7 @@ class TokenState:
         refresh_due_at: When the refresh task must act next (refresh, retry or recovery); None means never.
         check_due_at: When the next health check is due; None means never.
         not_before: No presentation before this instant, not even a forced one (backoff, Retry-After).
+        lease_owner: The process that holds the lease, or whose presentation is unresolved; None: neither.
         attempt_id: The attempt that holds the lease, or whose presentation is unresolved.
         committed_attempt_id: The attempt whose answer is the row's current version; None before the first.
         presented_at: The refresh token has been, or may have been, sent by `attempt_id`; None: resolved.
@@ -73,6 +74,7 @@ class TokenState:
     check_due_at: datetime | None = None
     not_before: datetime | None = None
     lease_until: datetime | None = None
+    lease_owner: str | None = None
     attempt_id: UUID | None = None
     committed_attempt_id: UUID | None = None
     presented_at: datetime | None = None

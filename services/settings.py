@@ -54,6 +54,11 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    @property
+    def spool_dir(self) -> Path:
+        """Where received answers lie that Postgres does not take; it must survive the process."""
+        return self.data_dir.absolute() / "spool"
+
     @field_validator("database_url")
     @classmethod
     def _postgres_only(cls, url: SecretStr | None) -> SecretStr | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,10 +20,12 @@ from services.imports import Importer
 from services.providers import ProviderDesk
 from services.rates import SharedRates
 from services.refresh.callers import Callers
+from services.refresh.failing import FailedAttempts
 from services.refresh.landing import Lander
 from services.refresh.presentation import Presentation
 from services.refresh.protocol import RefreshProtocol
 from services.refresh.recording import Recorder
+from services.refresh.recovery import Recovery
 from services.scheduling import Scheduler
 from services.settings import Settings
 from storage.alerts import AlertStore
@@ -105,8 +108,10 @@ def wire(
     client = ProviderClient(wire_to_providers)
     holds = HoldStore(engine)
     admission = Admission(holds, SharedRates(servers.redis_url), threads=threads)
-    owner = f"{socket.gethostname()}:{os.getpid()}:{role}"
-    presentation = Presentation(tokens, client, admission, Lander(tokens), Recorder(tokens, admission))
+    # Never the same twice: a doubt may outlive the process that presented, and its id must not come again.
+    owner = f"{socket.gethostname()}:{os.getpid()}:{role}:{secrets.token_hex(4)}"
+    failures = FailedAttempts(admission, Recorder(tokens, admission))
+    presentation = Presentation(tokens, client, admission, Lander(tokens), failures)
     return Services(
         settings=settings,
         engine=engine,
@@ -115,7 +120,9 @@ def wire(
         tokens=tokens,
         connections=connections,
         alerts=alert_store,
-        refresh=RefreshProtocol(tokens, desk, admission, presentation, owner=owner, callers=Callers(threads)),
+        refresh=RefreshProtocol(
+            tokens, desk, admission, presentation, Recovery(tokens), owner=owner, callers=Callers(threads)
+        ),
         checks=HealthChecks(tokens, desk, admission, client),
         scheduler=Scheduler(tokens, desk, admission, queue_seconds=settings.queue_seconds),
         housekeeping=Housekeeping(engine, alert_store, holds, desk),

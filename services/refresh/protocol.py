@@ -24,18 +24,16 @@ from domain.asks import (
     Settled,
     standing,
 )
-from domain.policy import recovery_at
 from domain.provider import Timing
 from domain.timing import timing_of
-from domain.token import Status, TokenState
+from domain.token import TokenState
 from services.admission import Admission, Denied
 from services.providers import ProviderDesk, ReadyProvider
 from services.refresh.callers import Callers
 from services.refresh.presentation import Presentation
-from services.refresh.result import RefreshResult
-from storage.activity import Note
+from services.refresh.recovery import Recovery
+from services.refresh.result import RefreshResult, of_token
 from storage.tokens.claims import ClaimCondition, Claimed
-from storage.tokens.failing import FailureRecord
 from storage.tokens.store import TokenStore
 
 log = structlog.get_logger(__name__)
@@ -68,6 +66,7 @@ class RefreshProtocol:
         desk: ProviderDesk,
         admission: Admission,
         presentation: Presentation,
+        recovery: Recovery,
         *,
         owner: str,
         callers: Callers,
@@ -78,6 +77,7 @@ class RefreshProtocol:
         self._desk = desk
         self._admission = admission
         self._presentation = presentation
+        self._recovery = recovery
         self._owner = owner
         self._callers = callers
         self._sleep = sleep
@@ -119,7 +119,7 @@ class RefreshProtocol:
                 if free:
                     return self._wait(connection_id, ask, ref.provider_id, patience)
             if self._clock() >= look_until:
-                return _with(token, Outcome.DEFERRED, now + BUSY, "busy")
+                return of_token(token, Outcome.DEFERRED, now + BUSY, "busy")
             self._sleep(POLL)
 
     def _wait(
@@ -176,9 +176,9 @@ class RefreshProtocol:
                 return answer
             match standing(token, ask, now=now):
                 case Lapsed():
-                    self._doubt(token, provider, now=now)
+                    self._recovery.doubt(token, provider, now=now)
                 case Recover():
-                    if self._postponed(token, provider, now=now):
+                    if self._recovery.postponed(token, provider, now=now):
                         continue
                     began = self._clock()
                     claimed = self._tokens.claim_recovery(
@@ -213,38 +213,7 @@ class RefreshProtocol:
         answer = _answer(token, RefreshAsk(), now)
         if isinstance(answer, RefreshResult):
             return answer
-        return _with(token, Outcome.DEFERRED, token.refresh_due_at, "lease_held")
-
-    def _doubt(self, token: TokenState, provider: ReadyProvider, *, now: datetime) -> None:
-        """Put a row whose worker vanished in doubt: sent or not, nobody can tell."""
-        if token.attempt_id is None or token.presented_at is None:
-            return
-        recover_at = recovery_at(token, provider.facts, presented_at=token.presented_at, now=now)
-        if self._tokens.mark_lapsed(token.connection_id, attempt_id=token.attempt_id, recover_at=recover_at):
-            log.warning(
-                "in_doubt", connection_id=str(token.connection_id), attempt_id=str(token.attempt_id),
-                code="lease_lapsed", recover_at=recover_at.isoformat(),
-            )  # fmt: skip
-
-    def _postponed(self, token: TokenState, provider: ReadyProvider, *, now: datetime) -> bool:
-        """Put a recovery off whose time the policy now sees later: its replay window has closed meanwhile."""
-        at = recovery_at(token, provider.facts, presented_at=token.presented_at or now, now=now)
-        if at <= now or token.attempt_id is None:
-            return False
-        log.warning("recovery_postponed", connection_id=str(token.connection_id), until=at.isoformat())
-        code = token.last_error_code or "recovery_postponed"
-        return self._tokens.record_failure(
-            FailureRecord(
-                connection_id=token.connection_id,
-                attempt_id=token.attempt_id,
-                version=token.version,
-                status=Status.IN_DOUBT,
-                failures=token.failures,
-                code=code,
-                refresh_due_at=at,
-                note=Note("recovery_postponed", code),
-            )
-        )
+        return of_token(token, Outcome.DEFERRED, token.refresh_due_at, "lease_held")
 
 
 def _condition(ask: RefreshAsk) -> ClaimCondition:
@@ -256,12 +225,8 @@ def _condition(ask: RefreshAsk) -> ClaimCondition:
     return ClaimCondition.force() if ask.force else ClaimCondition.on_demand(ask.min_validity)
 
 
-def _with(token: TokenState, outcome: Outcome, retry_at: datetime | None, code: str | None) -> RefreshResult:
-    return RefreshResult(outcome, token.connection_id, token.expires_at, token.version, retry_at, code)
-
-
 def _settled(token: TokenState, verdict: Settled) -> RefreshResult:
-    return _with(token, verdict.outcome, verdict.retry_at, verdict.code)
+    return of_token(token, verdict.outcome, verdict.retry_at, verdict.code)
 
 
 def _answer(token: TokenState, ask: RefreshAsk, now: datetime) -> RefreshResult | _Wait | None:
@@ -270,6 +235,6 @@ def _answer(token: TokenState, ask: RefreshAsk, now: datetime) -> RefreshResult 
         case Settled() as settled:
             return _settled(token, settled)
         case HeldByAnother(until):
-            return _Wait(_with(token, Outcome.DEFERRED, until, "lease_held"))
+            return _Wait(of_token(token, Outcome.DEFERRED, until, "lease_held"))
         case _:
             return None

@@ -7,6 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from domain.asks import Outcome
+from domain.token import TokenState
 from services.codes import explained
 
 
@@ -37,3 +38,10 @@ class RefreshResult:
             "retry_at": None if self.retry_at is None else self.retry_at.isoformat(),
             "error": explained(self.code),
         }
+
+
+def of_token(
+    token: TokenState, outcome: Outcome, retry_at: datetime | None, code: str | None
+) -> RefreshResult:
+    """Return a result that tells expiry and version of the token as it is stored."""
+    return RefreshResult(outcome, token.connection_id, token.expires_at, token.version, retry_at, code)

@@ -76,7 +76,7 @@ _CHANGED: Final = (
         check_due_at=case((_STATUS == "needs_reauth", null()), else_=tokens.c.check_due_at),
         refresh_enqueued_until=null(),
         not_before=bindparam("held_off_until", type_=_INSTANT),
-        lease_owner=null(),
+        lease_owner=case((_DOUBT, tokens.c.lease_owner), else_=null()),
         lease_until=null(),
         attempt_id=case((_DOUBT, tokens.c.attempt_id), else_=null()),
         presented_at=case((_DOUBT, tokens.c.presented_at), else_=null()),

@@ -47,7 +47,7 @@ _LAPSED: Final = (
     )
     .values(
         status="in_doubt",
-        lease_owner=null(),
+        # The owner stays: recovery asks what became of the process that presented.
         lease_until=null(),
         refresh_due_at=bindparam("recover_at", type_=DateTime(timezone=True)),
         refresh_enqueued_until=null(),

@@ -95,7 +95,7 @@ class World:
             SecretStr(keys or self.keys),
         )
         services = wire(
-            Settings(providers_file=file),
+            Settings(providers_file=file, data_dir=self._folder / "data"),
             servers,
             {**credentials(), **(environment or {})},
             role="test",

@@ -34,11 +34,11 @@ def test_drift_is_found(migrated_database_url: str) -> None:
         connection.execute("ALTER TABLE tokens ALTER COLUMN failures TYPE bigint")
         connection.execute("ALTER TABLE tokens ALTER COLUMN alerted SET DEFAULT true")
         connection.execute("DROP INDEX ix_tokens_refresh_due")
-        connection.execute("ALTER TABLE tokens DROP CONSTRAINT ck_tokens_lease_is_whole")
+        connection.execute("ALTER TABLE tokens DROP CONSTRAINT ck_tokens_lease_has_owner")
 
     found = "\n".join(migrate.drift(migrated_database_url))
 
-    for word in ("failures", "alerted", "ix_tokens_refresh_due", "ck_tokens_lease_is_whole"):
+    for word in ("failures", "alerted", "ix_tokens_refresh_due", "ck_tokens_lease_has_owner"):
         assert word in found
 
 

@@ -1,0 +1,120 @@
+"""What a presentation that brought no answer means: judged, written down, told.
+
+Nothing here decides by itself: the policy does, and the row's fences have the last word.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+
+from domain.asks import Outcome
+from domain.backoff import backoff
+from domain.errors import ConfigurationError, ProviderError, SealBroken
+from domain.policy import InDoubt, NeedsReauth, RetryAt, Verdict, after_failure
+from domain.token import Status
+from services import alerts
+from services.admission import Admission
+from services.providers import ReadyProvider
+from services.refresh.recording import Recorder
+from services.refresh.result import RefreshResult, of_token
+from storage.activity import Note
+from storage.tokens.claims import Claimed
+from storage.tokens.failing import FailureRecord
+
+log = structlog.get_logger(__name__)
+
+
+class FailedAttempts:
+    """One per process; thread-safe. Every instant is Postgres' clock."""
+
+    def __init__(
+        self, admission: Admission, recorder: Recorder, *, jitter: Callable[[], float] = random.random
+    ) -> None:
+        self._admission = admission
+        self._recorder = recorder
+        self._jitter = jitter
+
+    def failed(
+        self,
+        claimed: Claimed,
+        provider: ReadyProvider,
+        attempt_id: UUID,
+        error: ProviderError,
+        *,
+        now: datetime,
+    ) -> RefreshResult | None:
+        """Write a failed presentation down as the policy decides; None if the row has moved on from it."""
+        ref, token = claimed.ref, claimed.state
+        verdict = after_failure(token, provider.facts, error, now=now, jitter=self._jitter())
+        try:
+            saved = isinstance(verdict.token, NeedsReauth) and self._recorder.promote_spare(claimed)
+        except SealBroken as broken:
+            return self.set_aside(claimed, provider, attempt_id, broken, now=now)
+        if saved:
+            log.warning("spare_promoted", connection_id=str(ref.connection_id), attempt_id=str(attempt_id))
+            return RefreshResult(Outcome.DEFERRED, ref.connection_id, token.expires_at, None, now, error.code)
+        record = self._recorder.record_of(claimed, provider, attempt_id, error.code, verdict)
+        written = self._recorder.write(record)
+        self._admission.tell_failure(
+            provider.scope, verdict.provider, error, retry_after=verdict.provider_retry_after,
+            called_at=claimed.now, now=now, jitter=self._jitter(),
+        )  # fmt: skip
+        log.warning(
+            "refresh_failed", connection_id=str(ref.connection_id), provider=ref.provider_id,
+            attempt_id=str(attempt_id), error=type(error).__name__, code=error.code, status=error.http_status,
+            decision=type(verdict.token).__name__, written=written,
+        )  # fmt: skip
+        return _result(claimed, verdict, error) if written else None
+
+    def set_aside(
+        self,
+        claimed: Claimed,
+        provider: ReadyProvider,
+        attempt_id: UUID,
+        error: SealBroken | ConfigurationError,
+        *,
+        now: datetime,
+    ) -> RefreshResult | None:
+        """Nothing could be sent, because of something that only an operator mends: keep it, say so, wait."""
+        ref, token = claimed.ref, claimed.state
+        wait = backoff(token.failures + 1, lifetime=token.lifetime, jitter=self._jitter())
+        sealed = isinstance(error, SealBroken)
+        code = "unreadable" if sealed else "not_presentable"
+        name = provider.definition.display_name
+        retry_at = now + wait
+        if sealed:
+            alert = alerts.unreadable(ref, name, why=str(error))
+        else:
+            alert = alerts.failing(ref, name, code=str(error), failures=token.failures + 1, retry_at=retry_at)
+        doubtful = token.status is Status.IN_DOUBT
+        record = FailureRecord(
+            connection_id=ref.connection_id,
+            attempt_id=attempt_id,
+            version=token.version,
+            status=Status.IN_DOUBT if doubtful else Status.ACTIVE,
+            failures=token.failures + 1,
+            code=code,
+            refresh_due_at=retry_at,
+            note=Note("set_aside", code),
+            not_before=None if doubtful else retry_at,
+            alert=alert,
+        )
+        log.error("token_set_aside", connection_id=str(ref.connection_id), code=code, why=str(error))
+        if not self._recorder.write(record):
+            return None
+        return of_token(token, Outcome.DEFERRED, retry_at, code)
+
+
+def _result(claimed: Claimed, verdict: Verdict, error: ProviderError) -> RefreshResult:
+    match verdict.token:
+        case NeedsReauth(reason):
+            return of_token(claimed.state, Outcome.NEEDS_REAUTH, None, str(reason))
+        case InDoubt(recover_at):
+            return of_token(claimed.state, Outcome.DEFERRED, recover_at, "in_doubt")
+        case RetryAt(at):
+            return of_token(claimed.state, Outcome.DEFERRED, at, error.code)

@@ -1,0 +1,23 @@
+"""The tables. `storage/migrations` creates them; `make check` holds both together."""
+
+from storage.schema.base import SPENT_KEPT, metadata
+from storage.schema.deployment import deployment, processes
+from storage.schema.providers import pending_revocations, provider_holds, verdict_holds
+from storage.schema.record import activity, alert_events, alerts
+from storage.schema.tokens import connections, spare_tokens, tokens
+
+__all__ = [
+    "SPENT_KEPT",
+    "activity",
+    "alert_events",
+    "alerts",
+    "connections",
+    "deployment",
+    "metadata",
+    "pending_revocations",
+    "processes",
+    "provider_holds",
+    "spare_tokens",
+    "tokens",
+    "verdict_holds",
+]
