@@ -8,6 +8,7 @@ from typing import Final
 MESSAGES: Final = {
     "in_doubt": "the refresh token was sent and no answer is known; recovery waits for its time",
     "minimum_interval": "the token was refreshed a moment ago",
+    "staged": "the provider has answered, and Postgres does not take it yet; it lands as soon as it does",
     "lease_held": "another worker is refreshing this token",
     "provider_not_configured": "set the provider's client id and secret",
     "unknown_provider": "no provider definition has this id",

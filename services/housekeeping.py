@@ -7,6 +7,7 @@ import structlog
 from services import alerts
 from services.codes import MESSAGES
 from services.providers import NotReady, ProviderDesk
+from services.staged import StagedWatch
 from storage.alerts import AlertStore
 from storage.engine import Engine
 from storage.holds import HoldStore
@@ -18,18 +19,27 @@ log = structlog.get_logger(__name__)
 class Housekeeping:
     """Tells of connections that wait because this deployment cannot call their provider."""
 
-    def __init__(self, engine: Engine, alert_store: AlertStore, holds: HoldStore, desk: ProviderDesk) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        alert_store: AlertStore,
+        holds: HoldStore,
+        desk: ProviderDesk,
+        staged: StagedWatch,
+    ) -> None:
         self._engine = engine
         self._holds = holds
         self._alerts = alert_store
         self._desk = desk
+        self._staged = staged
 
     def run(self) -> None:
-        """Open an alert for each provider in use that cannot be called, and resolve the others'.
+        """Tell what cannot be called, and end what is over.
 
         Raises:
             ServiceUnavailable: Postgres is away.
         """
+        self._staged.run()
         waiting: set[str] = set()
         in_use = providers_in_use(self._engine)
         self._close_abandoned_holds(in_use)

@@ -21,13 +21,17 @@ from services.providers import ProviderDesk
 from services.rates import SharedRates
 from services.refresh.callers import Callers
 from services.refresh.failing import FailedAttempts
+from services.refresh.flights import Flights
 from services.refresh.landing import Lander
 from services.refresh.presentation import Presentation
 from services.refresh.protocol import RefreshProtocol
 from services.refresh.recording import Recorder
 from services.refresh.recovery import Recovery
+from services.refresh.staging import Staging
+from services.refresh.sweeping import Sweeper
 from services.scheduling import Scheduler
 from services.settings import Settings
+from services.staged import StagedWatch
 from storage.alerts import AlertStore
 from storage.connections import ConnectionStore
 from storage.engine import Engine, make_engine
@@ -36,7 +40,10 @@ from storage.importing import Importer as BatchWriter
 from storage.inspection import database_time
 from storage.keys import KeyRing
 from storage.migrate import check_schema
+from storage.processes import ProcessStore
 from storage.sealing import Sealer
+from storage.staging.shelf import Shelf
+from storage.staging.spool import Spool
 from storage.tokens.store import TokenStore
 
 
@@ -63,11 +70,13 @@ class Services:
     refresh: RefreshProtocol
     checks: HealthChecks
     scheduler: Scheduler
+    sweeper: Sweeper
     housekeeping: Housekeeping
     importer: Importer
 
     def close(self) -> None:
         """Close pools and clients. Called once, after the last task."""
+        self.sweeper.close()
         self.wire.close()
         self.engine.dispose()
 
@@ -109,9 +118,15 @@ def wire(
     holds = HoldStore(engine)
     admission = Admission(holds, SharedRates(servers.redis_url), threads=threads)
     # Never the same twice: a doubt may outlive the process that presented, and its id must not come again.
-    owner = f"{socket.gethostname()}:{os.getpid()}:{role}:{secrets.token_hex(4)}"
+    host = socket.gethostname()
+    owner = f"{host}:{os.getpid()}:{role}:{secrets.token_hex(4)}"
+    flights = Flights()
+    staging = Staging(Spool(settings.spool_dir), Shelf(servers.redis_url), sealer, owner=owner)
     failures = FailedAttempts(admission, Recorder(tokens, admission))
-    presentation = Presentation(tokens, client, admission, Lander(tokens), failures)
+    lander = Lander(tokens, staging, flights)
+    presentation = Presentation(tokens, client, admission, lander, failures)
+    processes = ProcessStore(engine)
+    recovery = Recovery(tokens, processes, staging, tokens.land)
     return Services(
         settings=settings,
         engine=engine,
@@ -121,10 +136,20 @@ def wire(
         connections=connections,
         alerts=alert_store,
         refresh=RefreshProtocol(
-            tokens, desk, admission, presentation, Recovery(tokens), owner=owner, callers=Callers(threads)
+            tokens,
+            desk,
+            admission,
+            presentation,
+            recovery,
+            flights,
+            owner=owner,
+            callers=Callers(threads),
         ),
         checks=HealthChecks(tokens, desk, admission, client),
         scheduler=Scheduler(tokens, desk, admission, queue_seconds=settings.queue_seconds),
-        housekeeping=Housekeeping(engine, alert_store, holds, desk),
+        sweeper=Sweeper(
+            staging, flights, processes, alert_store, tokens.land, role=role, host=host, key_ids=ring.ids
+        ),
+        housekeeping=Housekeeping(engine, alert_store, holds, desk, StagedWatch(processes, alert_store)),
         importer=Importer(BatchWriter(engine, sealer), desk, clock=lambda: database_time(engine)),
     )

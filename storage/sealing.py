@@ -72,6 +72,15 @@ def _split(blob: bytes, place: RowRef) -> tuple[str, bytes, bytes, bytes]:
     return key_id, blob[:start], blob[start : start + _NONCE_BYTES], blob[start + _NONCE_BYTES :]
 
 
+def key_id_of(blob: bytes, place: RowRef) -> str:
+    """Return the id of the key that sealed a blob.
+
+    Raises:
+        SealBroken: Its header is damaged.
+    """
+    return _split(blob, place)[0]
+
+
 class Sealer:
     """Seals and opens with one key ring. Safe to share between threads; keeps nothing between calls.
 

@@ -1,20 +1,20 @@
 """Bring a received answer into the database, whatever it takes.
 
 The provider has already rotated when this begins: nothing here may give up, and nothing may come between
-the answer and the first attempt to commit it.
+the answer and the first attempt to commit it. What Postgres does not take is staged at once.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
-from domain.errors import ServiceUnavailable
+from services.refresh.flights import Flights
+from services.refresh.staging import Staging
 from storage.tokens.landing import Landing, LandResult
 from storage.tokens.store import TokenStore
 
@@ -22,65 +22,78 @@ log = structlog.get_logger(__name__)
 
 FIRST_WAIT: Final = 0.1
 LONGEST_WAIT: Final = 2.0
-#: How long an answer is held that Postgres refuses for a reason other than being away.
-ODD_PATIENCE: Final = timedelta(minutes=10)
+#: How long a thread waits for Postgres with an answer that lies safely in the spool, before it leaves the
+#: landing to the sweeper and goes on.
+PATIENCE: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """The answer has not landed yet; it lies in the spool and lands when Postgres takes it."""
 
 
 class Lander:
-    """One per process; thread-safe. Knows how many answers are waiting for Postgres."""
+    """One per process; thread-safe."""
 
     def __init__(
         self,
         tokens: TokenStore,
+        staging: Staging,
+        flights: Flights,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tokens = tokens
+        self._staging = staging
+        self._flights = flights
         self._clock = clock
         self._sleep = sleep
-        self._lock = threading.Lock()
-        self._waiting = 0
 
-    @property
-    def waiting(self) -> int:
-        """Answers held in memory because Postgres does not take them."""
-        return self._waiting
-
-    def land(self, landing: Landing) -> LandResult:
-        """Commit the answer; while Postgres does not take it, hold it in memory and try again.
+    def land(self, landing: Landing, flight: int) -> LandResult | Staged:
+        """Commit the answer; if Postgres does not take it, stage it, and try again for a while.
 
         Repeating is safe: the attempt's id is written with its commit, so a commit whose confirmation was
-        lost recognises itself. While Postgres is away this goes on for as long as the process is left alive;
-        an error of any other kind is tried again for `ODD_PATIENCE`, in which an operator may mend a
-        privilege or a schema, and then raised.
+        lost recognises itself. Where the spool refuses, the answer is held in memory, and tried again, for as
+        long as the process is left alive; a copy in Redis alone does not change that.
+
+        Args:
+            flight: Of this presentation (`Flights.flight`).
         """
         try:
             return self._tokens.land(landing)
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is worth another attempt
-            return self._hold(landing, error)
+            log.error("answer_not_landed", error=type(error).__name__, **_words(landing))
+        kept = self._staging.keep(landing)
+        if not kept.safe:
+            log.critical("answer_held_in_memory", copy_in_redis=kept.shelf, **_words(landing))
+            with self._flights.unsafe():
+                result = self._try_until(landing, lambda: self._staging.keep(landing).safe)
+        else:
+            give_up_at = self._clock() + PATIENCE
+            result = self._try_until(landing, lambda: self._clock() >= give_up_at)
+        if result is not None:
+            self._staging.drop(landing.connection_id, landing.attempt_id)
+            return result
+        self._flights.staged(flight, landing.attempt_id)
+        log.warning("answer_staged", **_words(landing))
+        return Staged()
 
-    def _hold(self, landing: Landing, error: Exception) -> LandResult:
-        with self._lock:
-            self._waiting += 1
-        words = {"connection_id": str(landing.connection_id), "attempt_id": str(landing.attempt_id)}
-        log.error("answer_held", error=type(error).__name__, **words)
-        give_up_at = self._clock() + ODD_PATIENCE.total_seconds()
+    def _try_until(self, landing: Landing, enough: Callable[[], bool]) -> LandResult | None:
+        """Land again and again until it is done, or `enough` says that it can be left; None then."""
         wait = FIRST_WAIT
-        try:
-            while True:
-                self._sleep(wait)
-                wait = min(LONGEST_WAIT, wait * 2)
-                try:
-                    result = self._tokens.land(landing)
-                except ServiceUnavailable:
-                    continue
-                except Exception as again:
-                    if self._clock() >= give_up_at:
-                        raise
-                    log.error("answer_held", error=type(again).__name__, **words)
-                    continue
-                log.info("held_answer_landed", **words)
+        while True:
+            self._sleep(wait)
+            wait = min(LONGEST_WAIT, wait * 2)
+            try:
+                result = self._tokens.land(landing)
+            except Exception as error:  # noqa: BLE001 - as above; what it is, the first one has said
+                log.debug("answer_not_landed", error=type(error).__name__, **_words(landing))
+            else:
+                log.info("held_answer_landed", **_words(landing))
                 return result
-        finally:
-            with self._lock:
-                self._waiting -= 1
+            if enough():
+                return None
+
+
+def _words(landing: Landing) -> dict[str, str]:
+    return {"connection_id": str(landing.connection_id), "attempt_id": str(landing.attempt_id)}

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -18,7 +19,7 @@ from providers.client import ProviderClient
 from services.admission import Admission
 from services.providers import ReadyProvider
 from services.refresh.failing import FailedAttempts
-from services.refresh.landing import Lander
+from services.refresh.landing import Lander, Staged
 from services.refresh.result import RefreshResult, of_token
 from storage.activity import Note
 from storage.tokens.claims import Claimed
@@ -26,6 +27,9 @@ from storage.tokens.landing import AlreadyLanded, Gone, Landed, Landing, Superse
 from storage.tokens.store import TokenStore
 
 log = structlog.get_logger(__name__)
+
+#: When a caller may ask again for a token whose answer waits for Postgres.
+STAGED_RETRY: Final = timedelta(seconds=5)
 
 
 class Presentation:
@@ -59,12 +63,14 @@ class Presentation:
         known: float,
         lease_ends: float,
         deadline: timedelta,
+        flight: int,
     ) -> RefreshResult | None:
         """Present the claimed token and write down what came of it.
 
         Args:
             known: Our monotonic clock when the claim had returned, to which `claimed.now` corresponds.
             lease_ends: The lease's end on our monotonic clock.
+            flight: Of this presentation (`Flights.flight`).
 
         Returns:
             The result, or None where the row was written by somebody else meanwhile.
@@ -91,7 +97,7 @@ class Presentation:
         except ProviderError as error:
             return self._failures.failed(claimed, provider, attempt_id, error, now=self._now(claimed, known))
         return self._commit(
-            claimed, provider, attempt_id, answer, self._since(claimed, known, sent_at), known
+            claimed, provider, attempt_id, answer, self._since(claimed, known, sent_at), known, flight
         )
 
     def _now(self, claimed: Claimed, known: float) -> datetime:
@@ -109,6 +115,7 @@ class Presentation:
         answer: Answer,
         sent_at: datetime,
         known: float,
+        flight: int,
     ) -> RefreshResult | None:
         ref, token = claimed.ref, claimed.state
         schedule = after_answer(
@@ -127,7 +134,7 @@ class Presentation:
             scope=answer.scope if answer.scope != claimed.scope else None,
             note=Note("refreshed", detail=self._punctuality(claimed, known)),
         )
-        result = self._lander.land(landing)
+        result = self._lander.land(landing, flight)
         self._admission.tell_success(provider.scope, called_at=claimed.now)
         words = {
             "connection_id": str(ref.connection_id),
@@ -140,6 +147,9 @@ class Presentation:
                     "token_refreshed", version=version, recovered=token.status is Status.IN_DOUBT, **words
                 )
                 return RefreshResult(Outcome.REFRESHED, ref.connection_id, schedule.expires_at, version)
+            case Staged():
+                retry_at = self._now(claimed, known) + STAGED_RETRY
+                return of_token(token, Outcome.DEFERRED, retry_at, "staged")
             case Superseded(version):
                 log.warning("answer_superseded", version=version, **words)
                 return None

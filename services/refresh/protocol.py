@@ -30,6 +30,7 @@ from domain.token import TokenState
 from services.admission import Admission, Denied
 from services.providers import ProviderDesk, ReadyProvider
 from services.refresh.callers import Callers
+from services.refresh.flights import Flights
 from services.refresh.presentation import Presentation
 from services.refresh.recovery import Recovery
 from services.refresh.result import RefreshResult, of_token
@@ -67,6 +68,7 @@ class RefreshProtocol:
         admission: Admission,
         presentation: Presentation,
         recovery: Recovery,
+        flights: Flights,
         *,
         owner: str,
         callers: Callers,
@@ -78,6 +80,7 @@ class RefreshProtocol:
         self._admission = admission
         self._presentation = presentation
         self._recovery = recovery
+        self._flights = flights
         self._owner = owner
         self._callers = callers
         self._sleep = sleep
@@ -141,7 +144,9 @@ class RefreshProtocol:
         with self._admission.admit(provider.scope) as gate:
             if isinstance(gate, Denied):
                 return self._denied(connection_id, ask, gate)
-            return self._claim(connection_id, ask, provider)
+            # Under way before the claim is sent: no report may call settled what is about to be stamped.
+            with self._flights.flight() as flight:
+                return self._claim(connection_id, ask, provider, flight)
 
     def _denied(self, connection_id: UUID, ask: RefreshAsk, gate: Denied) -> RefreshResult | _Wait:
         if ask.scheduled:
@@ -154,7 +159,9 @@ class RefreshProtocol:
         deferred = RefreshResult(Outcome.DEFERRED, connection_id, retry_at=gate.retry_at, code=gate.code)
         return deferred if ask.scheduled or gate.retry_at is not None else _Wait(deferred)
 
-    def _claim(self, connection_id: UUID, ask: RefreshAsk, provider: ReadyProvider) -> RefreshResult | _Wait:
+    def _claim(
+        self, connection_id: UUID, ask: RefreshAsk, provider: ReadyProvider, flight: int
+    ) -> RefreshResult | _Wait:
         timing = timing_of(provider.facts)
         condition = _condition(ask)
         for _ in range(MOST_LOOKS):
@@ -166,7 +173,7 @@ class RefreshProtocol:
                 connection_id, attempt_id=attempt_id, owner=self._owner, lease=timing.lease, when=condition
             )
             if claimed is not None:
-                return self._present(claimed, provider, attempt_id, began, timing)
+                return self._present(claimed, provider, attempt_id, began, timing, flight)
             row = self._tokens.read(connection_id)
             if row is None:
                 return RefreshResult(Outcome.NOT_FOUND, connection_id, code="not_found")
@@ -178,7 +185,7 @@ class RefreshProtocol:
                 case Lapsed():
                     self._recovery.doubt(token, provider, now=now)
                 case Recover():
-                    if self._recovery.postponed(token, provider, now=now):
+                    if self._recovery.put_off(token, provider, now=now):
                         continue
                     began = self._clock()
                     claimed = self._tokens.claim_recovery(
@@ -188,20 +195,32 @@ class RefreshProtocol:
                         log.info(
                             "recovery_began", connection_id=str(connection_id), attempt_id=str(attempt_id)
                         )
-                        return self._present(claimed, provider, attempt_id, began, timing)
+                        return self._present(claimed, provider, attempt_id, began, timing, flight)
                 case _:
                     pass  # It has changed since, and looks claimable now.
         return RefreshResult(Outcome.DEFERRED, connection_id, code="lease_held")
 
     def _present(
-        self, claimed: Claimed, provider: ReadyProvider, attempt_id: UUID, began: float, timing: Timing
+        self,
+        claimed: Claimed,
+        provider: ReadyProvider,
+        attempt_id: UUID,
+        began: float,
+        timing: Timing,
+        flight: int,
     ) -> RefreshResult:
         # Postgres read its clock before this instant and after `began`: times derived from here are never
         # late, so an expiry never is either.
         known = self._clock()
         lease_ends = began + timing.lease.total_seconds()
         result = self._presentation.run(
-            claimed, provider, attempt_id, known=known, lease_ends=lease_ends, deadline=timing.deadline
+            claimed,
+            provider,
+            attempt_id,
+            known=known,
+            lease_ends=lease_ends,
+            deadline=timing.deadline,
+            flight=flight,
         )
         if result is not None:
             return result

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 import structlog
 
+from domain.doubt import Presenter, waits_until
+from domain.errors import SealBroken, ServiceUnavailable
 from domain.policy import recovery_at
 from domain.token import Status, TokenState
 from services.providers import ReadyProvider
+from services.refresh.staging import Staging
 from storage.activity import Note
+from storage.processes import ProcessStore
 from storage.tokens.failing import FailureRecord
+from storage.tokens.landing import Landing, LandResult
 from storage.tokens.store import TokenStore
 
 log = structlog.get_logger(__name__)
@@ -19,8 +25,22 @@ log = structlog.get_logger(__name__)
 class Recovery:
     """One per process; thread-safe."""
 
-    def __init__(self, tokens: TokenStore) -> None:
+    def __init__(
+        self,
+        tokens: TokenStore,
+        processes: ProcessStore,
+        staging: Staging,
+        land: Callable[[Landing], LandResult],
+    ) -> None:
+        """Take the stores.
+
+        Args:
+            land: Lands one answer, and does what is to be done about one that has no row any more.
+        """
         self._tokens = tokens
+        self._processes = processes
+        self._staging = staging
+        self._land = land
 
     def doubt(self, token: TokenState, provider: ReadyProvider, *, now: datetime) -> None:
         """Put a row whose worker vanished in doubt: sent or not, nobody can tell."""
@@ -33,7 +53,54 @@ class Recovery:
                 code="lease_lapsed", recover_at=recover_at.isoformat(),
             )  # fmt: skip
 
-    def postponed(self, token: TokenState, provider: ReadyProvider, *, now: datetime) -> bool:
+    def put_off(self, token: TokenState, provider: ReadyProvider, *, now: datetime) -> bool:
+        """Do what comes before a recovery; True if the row has changed by it, so that it must be read again.
+
+        What is staged lands first. Then recovery waits for the places that may still hold the answer. Last,
+        the policy may see its time later: its replay window has closed meanwhile.
+        """
+        landed, shelf_known = self._land_staged(token)
+        if landed:
+            return True
+        later = waits_until(token, provider.facts, self._presenter(token), shelf_known=shelf_known, now=now)
+        if later is not None:
+            self._tokens.put_off_recovery(token.connection_id, until=later)
+            log.info("recovery_waits", connection_id=str(token.connection_id), presenter=token.lease_owner)
+            return True
+        return self._postponed(token, provider, now=now)
+
+    def _land_staged(self, token: TokenState) -> tuple[bool, bool]:
+        """Land what lies within reach for the connection.
+
+        Returns:
+            Whether anything landed, and whether Redis has said all that it has.
+        """
+        envelopes, shelf_known = self._staging.spooled(token.connection_id), True
+        try:
+            envelopes += self._staging.shelf.envelopes(token.connection_id)
+        except ServiceUnavailable:
+            shelf_known = False
+        landed = False
+        for envelope in envelopes:
+            try:
+                self._staging.land(envelope, self._land)
+            except SealBroken:
+                # It is there and cannot be opened: the sweeper has told, and nothing is presented over it.
+                shelf_known = False
+            else:
+                landed = True
+        return landed, shelf_known
+
+    def _presenter(self, token: TokenState) -> Presenter | None:
+        if token.lease_owner is None:
+            return None
+        process = self._processes.find(token.lease_owner)
+        if process is None:
+            return None
+        gone = process.gone_at is not None
+        return Presenter(process.seen_at, process.settled_until, gone=gone, staged=process.staged)
+
+    def _postponed(self, token: TokenState, provider: ReadyProvider, *, now: datetime) -> bool:
         """Put a recovery off whose time the policy now sees later: its replay window has closed meanwhile."""
         at = recovery_at(token, provider.facts, presented_at=token.presented_at or now, now=now)
         if at <= now or token.attempt_id is None:

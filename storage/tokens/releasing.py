@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import DateTime, and_, bindparam, case, func, literal_column, not_, null, select, update
+from sqlalchemy import DateTime, and_, bindparam, case, func, literal_column, not_, null, or_, select, update
 
 from storage.activity import Note, noting
 from storage.engine import single
@@ -57,6 +57,16 @@ _LAPSED: Final = (
     .returning(tokens.c.connection_id, tokens.c.provider_id, tokens.c.version)
     .cte("changed")
 )
+#: Without a line of activity: it is done every few seconds while a place that may hold the answer is silent.
+_PUT_OFF: Final = (
+    update(tokens)
+    .where(
+        tokens.c.connection_id == bindparam("wanted_id"),
+        _IN_DOUBT,
+        or_(tokens.c.lease_until.is_(None), tokens.c.lease_until < _NOW),
+    )
+    .values(refresh_due_at=bindparam("until", type_=DateTime(timezone=True)), refresh_enqueued_until=null())
+)
 _MARK_LAPSED: Final = select(_LAPSED.c.version).add_cte(noting(_LAPSED))
 
 
@@ -89,3 +99,8 @@ class Releases(StoreBase):
         parameters |= Note("in_doubt", "lease_lapsed").parameters(attempt_id)
         with single(self._auto) as connection:
             return connection.execute(_MARK_LAPSED, parameters).one_or_none() is not None
+
+    def put_off_recovery(self, connection_id: UUID, *, until: datetime) -> None:
+        """Look at a doubt again later; nothing is done if it is not one any more, or is being recovered."""
+        with single(self._auto) as connection:
+            connection.execute(_PUT_OFF, {"wanted_id": connection_id, "until": until})

@@ -1,0 +1,141 @@
+"""Staging of an answer that Postgres does not take: the local spool first, then Redis as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from domain.errors import SealBroken, ServiceUnavailable
+from storage.sealing import Sealer
+from storage.staging.envelope import Envelope, seal_answer
+from storage.staging.shelf import Shelf
+from storage.staging.spool import Spool
+from storage.tokens.landing import Landing, LandResult
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Where an answer lies. `safe`: a crash of this process does not lose it. Redis alone never is."""
+
+    spool: bool
+    shelf: bool
+
+    @property
+    def safe(self) -> bool:
+        """Whether the spool has it."""
+        return self.spool
+
+
+class Staging:
+    """One per process; thread-safe."""
+
+    def __init__(self, spool: Spool, shelf: Shelf, sealer: Sealer, *, owner: str) -> None:
+        self._spool = spool
+        self._shelf = shelf
+        self._sealer = sealer
+        self._owner = owner
+
+    @property
+    def owner(self) -> str:
+        """The process whose answers are staged here."""
+        return self._owner
+
+    @property
+    def spool(self) -> Spool:
+        """The local one."""
+        return self._spool
+
+    @property
+    def shelf(self) -> Shelf:
+        """The one in Redis."""
+        return self._shelf
+
+    def keep(self, landing: Landing) -> Kept:
+        """Stage an answer wherever it can be; never raises for a place that refuses."""
+        envelope = seal_answer(landing, self._owner, self._sealer)
+        return Kept(self._into_spool(envelope), self._onto_shelf(envelope))
+
+    def drop(self, connection_id: UUID, attempt_id: UUID) -> None:
+        """Forget an answer that has landed; a copy that cannot be removed now recognises itself later."""
+        try:
+            self._spool.remove(connection_id, attempt_id)
+        except OSError as error:
+            log.warning("spool_not_writable", error=type(error).__name__, errno=error.errno)
+        with suppress(ServiceUnavailable):
+            self._shelf.remove(connection_id, attempt_id)
+
+    def spooled(self, connection_id: UUID | None = None) -> list[Envelope]:
+        """Return what lies in the local spool; nothing where it cannot be read, which is logged."""
+        try:
+            return list(self._spool.envelopes(connection_id))
+        except OSError as error:
+            log.error("spool_not_readable", error=type(error).__name__, errno=error.errno)
+            return []
+
+    def shelved(self) -> Iterator[Envelope]:
+        """Yield what lies in Redis.
+
+        Raises:
+            ServiceUnavailable: Redis does not answer.
+        """
+        for connection_id in self._shelf.connections():
+            yield from self._shelf.envelopes(connection_id)
+
+    def land(self, envelope: Envelope, land: Callable[[Landing], LandResult]) -> LandResult:
+        """Land a staged answer, and forget it.
+
+        Raises:
+            SealBroken: It cannot be opened with this key ring; it stays where it is.
+            ServiceUnavailable: Postgres does not take it; it stays where it is.
+        """
+        result = land(envelope.open(self._sealer))
+        self.drop(envelope.connection_id, envelope.attempt_id)
+        log.info(
+            "staged_answer_landed", connection_id=str(envelope.connection_id),
+            attempt_id=str(envelope.attempt_id), received_by=envelope.owner, result=type(result).__name__,
+        )  # fmt: skip
+        return result
+
+    def reseal(self, key_id: str) -> tuple[int, int]:
+        """Seal anew, with the key that seals now, what another key has sealed; returns (done, left).
+
+        Args:
+            key_id: Of the key that seals now. What cannot be opened is left and counted.
+        """
+        done = left = 0
+        places: list[tuple[list[Envelope], Callable[[Envelope], None]]] = [(self.spooled(), self._spool.put)]
+        with suppress(ServiceUnavailable):
+            places.append((list(self.shelved()), self._shelf.put))
+        for envelopes, put in places:
+            for envelope in envelopes:
+                try:
+                    if envelope.key_id != key_id:
+                        put(envelope.resealed(self._sealer))
+                        done += 1
+                except (SealBroken, ServiceUnavailable, OSError):
+                    left += 1
+        return done, left
+
+    def _into_spool(self, envelope: Envelope) -> bool:
+        try:
+            self._spool.put(envelope)
+        except OSError as error:
+            log.error(
+                "spool_refused", connection_id=str(envelope.connection_id),
+                attempt_id=str(envelope.attempt_id), error=type(error).__name__, errno=error.errno,
+            )  # fmt: skip
+            return False
+        return True
+
+    def _onto_shelf(self, envelope: Envelope) -> bool:
+        try:
+            self._shelf.put(envelope)
+        except ServiceUnavailable:
+            return False
+        return True

@@ -1,0 +1,187 @@
+"""The sweeper: lands what is staged, takes over what dead processes left, reports how far we have settled.
+
+One thread of every worker. It never presents anything, and it is the only way by which a staged answer lands,
+apart from a recovery that looks first.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from domain.errors import SealBroken, ServiceUnavailable
+from services import alerts
+from services.refresh.flights import Flights
+from services.refresh.staging import Staging
+from storage.alerts import AlertStore
+from storage.processes import ProcessReport, ProcessStore
+from storage.staging.envelope import Envelope
+from storage.staging.life import LifeLock, dead_owners
+from storage.tokens.landing import Landing, LandResult
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between two sweeps. Recovery waits for the report of a process that was killed, so this is short;
+#: an idle sweep is a look at a folder, a look at Redis and one small update.
+EVERY: Final = 2.0
+
+
+class Sweeper:
+    """One per worker process."""
+
+    def __init__(
+        self,
+        staging: Staging,
+        flights: Flights,
+        processes: ProcessStore,
+        alert_store: AlertStore,
+        land: Callable[[Landing], LandResult],
+        *,
+        role: str,
+        host: str,
+        key_ids: tuple[str, ...],
+    ) -> None:
+        """Take what it works with.
+
+        Args:
+            land: Lands one answer, and does what is to be done about one that has no row any more.
+        """
+        self._staging = staging
+        self._flights = flights
+        self._processes = processes
+        self._alerts = alert_store
+        self._land = land
+        self._role, self._host, self._key_ids = role, host, key_ids
+        self._life = LifeLock(staging.spool.folder, staging.owner)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._told_unsafe = 0
+        self._away = False
+
+    def start(self) -> None:
+        """Register this process, land what lies here, and go on sweeping in a thread of its own.
+
+        Raises:
+            ConfigurationError: The spool cannot be used.
+            ServiceUnavailable: Postgres does not answer.
+        """
+        self._staging.spool.prepare()
+        self._life.take()
+        self._register()
+        self.sweep()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop sweeping; what is still staged is told, and the next start or another process lands it."""
+        if self._thread is None:
+            self._staging.shelf.close()
+            return
+        self._stop.set()
+        self._thread.join()
+        with suppress(ServiceUnavailable):
+            self.sweep()
+            mine = sum(envelope.owner == self._staging.owner for envelope in self._staging.spooled())
+            self._processes.mark_gone(self._staging.owner, staged=mine)
+            if mine == 0:
+                self._life.release()
+        self._staging.shelf.close()
+
+    def sweep(self) -> None:
+        """Do one round.
+
+        Raises:
+            ServiceUnavailable: Postgres does not answer; everything stays where it is.
+        """
+        # Redis' own absence stops nothing: what lies there alone is in its owner's memory too.
+        self._life.hold(answers=self._flights.unsafe_now > 0)
+        with dead_owners(self._staging.spool.folder) as dead:
+            spooled = self._land_all(self._staging.spooled())
+            with suppress(ServiceUnavailable):
+                self._land_all(self._staging.shelved())
+            self._take_over(dead, spooled)
+        self._report(spooled)
+        self._tell_unsafe()
+
+    def _run(self) -> None:
+        while not self._stop.wait(EVERY):
+            try:
+                self.sweep()
+            except ServiceUnavailable as error:
+                if not self._away:
+                    log.warning("sweep_skipped", error=str(error))
+                self._away = True
+            except Exception:
+                # A thread that ends would leave every doubt waiting for its grace; the bug is loud instead.
+                log.exception("sweep_failed")
+            else:
+                self._away = False
+
+    def _land_all(self, envelopes: Iterable[Envelope]) -> list[Envelope]:
+        """Land what can be landed; returns what is left.
+
+        Raises:
+            ServiceUnavailable: Postgres is away, or Redis while it was being read.
+        """
+        left = []
+        for envelope in envelopes:
+            try:
+                self._staging.land(envelope, self._land)
+            except SealBroken as broken:
+                left.append(envelope)
+                self._alerts.open(alerts.staged_unreadable(envelope.connection_id, why=str(broken)))
+            except ServiceUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - one answer that cannot land must not keep the others
+                left.append(envelope)
+                words = {"connection_id": str(envelope.connection_id), "attempt_id": str(envelope.attempt_id)}
+                log.error("staged_answer_refused", error=type(error).__name__, **words)
+                self._alerts.open(alerts.staged_refused(envelope.connection_id, error=type(error).__name__))
+        return left
+
+    def _take_over(self, dead: dict[str, list[Path]], spooled: list[Envelope]) -> None:
+        """Tell of processes that have ended, and of what they left that could not be landed."""
+        for owner, locks in dead.items():
+            left = sum(envelope.owner == owner for envelope in spooled)
+            self._processes.mark_gone(owner, staged=left)
+            if left == 0:
+                for lock in locks:
+                    lock.unlink(missing_ok=True)
+                log.info("process_gone", process=owner)
+
+    def _register(self) -> None:
+        now = self._processes.register(
+            self._staging.owner, role=self._role, host=self._host, key_ids=self._key_ids
+        )
+        self._flights.note_time(now)
+
+    def _report(self, spooled: list[Envelope]) -> None:
+        # A spool that cannot be read settles nothing.
+        with suppress(OSError):
+            self._flights.still_staged(self._staging.spool.attempts)
+        staged = sum(envelope.owner == self._staging.owner for envelope in spooled)
+        settled_until = self._flights.settled_until()
+        if settled_until is None:
+            self._register()
+            return
+        sealed_by = tuple(sorted({envelope.key_id for envelope in spooled}))
+        report = ProcessReport(settled_until, staged, self._flights.unsafe_now, sealed_by)
+        now = self._processes.report(self._staging.owner, report)
+        if now is None:
+            # Forgotten, because we were away for a day.
+            self._register()
+        else:
+            self._flights.note_time(now)
+
+    def _tell_unsafe(self) -> None:
+        """Tell, as soon as it can be told, that answers were in memory alone."""
+        ever = self._flights.ever_unsafe
+        if ever > self._told_unsafe:
+            count, folder = ever - self._told_unsafe, self._staging.spool.folder
+            self._alerts.open(alerts.answers_unsafe(self._host, count=count, folder=str(folder)))
+            self._told_unsafe = ever
