@@ -31,7 +31,7 @@ LABEL org.opencontainers.image.title="Evergrant" \
 RUN groupadd --gid 10001 evergrant \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/evergrant \
        --shell /usr/sbin/nologin evergrant \
-    && install -d -o evergrant -g evergrant -m 0700 /var/lib/evergrant
+    && install -d -o evergrant -g evergrant -m 0700 /var/lib/evergrant /var/lib/evergrant/spool
 COPY --from=build /opt/evergrant /opt/evergrant
 ENV PATH=/opt/evergrant/bin:$PATH \
     PYTHONUNBUFFERED=1 \

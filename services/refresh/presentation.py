@@ -132,7 +132,7 @@ class Presentation:
             schedule=schedule,
             refresh_expires_at=_after(sent_at, answer.refresh_expires_in),
             scope=answer.scope if answer.scope != claimed.scope else None,
-            note=Note("refreshed", detail=self._punctuality(claimed, known)),
+            note=Note("refreshed", detail=self._detail(claimed, known)),
         )
         result = self._lander.land(landing, flight)
         self._admission.tell_success(provider.scope, called_at=claimed.now)
@@ -157,12 +157,15 @@ class Presentation:
                 log.warning("answer_for_a_gone_grant", **words)
                 return None
 
-    def _punctuality(self, claimed: Claimed, known: float) -> dict[str, object]:
-        """Return how many seconds after its planned time a due refresh was answered."""
-        due, now = claimed.state.refresh_due_at, self._now(claimed, known)
-        if due is None or due >= claimed.now:
+    def _detail(self, claimed: Claimed, known: float) -> dict[str, object]:
+        """Return how many seconds after its planned time it was answered, or for how long it was in doubt."""
+        token, now = claimed.state, self._now(claimed, known)
+        if token.status is Status.IN_DOUBT:
+            began = token.first_presented_at or now
+            return {"recovered": True, "doubt_seconds": round((now - began).total_seconds(), 3)}
+        if token.refresh_due_at is None or token.refresh_due_at >= claimed.now:
             return {}
-        return {"late_seconds": round((now - due).total_seconds(), 3)}
+        return {"late_seconds": round((now - token.refresh_due_at).total_seconds(), 3)}
 
     def _too_late(self, claimed: Claimed, attempt_id: UUID) -> RefreshResult:
         """The claim took so long that a full deadline no longer fits into the lease: send nothing."""

@@ -116,6 +116,19 @@ def test_servers_keep_their_data_and_their_promises() -> None:
     assert any(line.startswith("requirepass ${EVERGRANT_REDIS_PASSWORD:?") for line in redis)
 
 
+@pytest.mark.parametrize("name", ["worker-bulk", "worker-on-demand"])
+def test_workers_share_a_spool_that_outlives_them(name: str) -> None:
+    """What a worker stages lies on a named volume, inside of its data folder, which itself is in memory."""
+    mounts = {mount["target"]: mount for mount in SERVICES[name]["volumes"]}
+    folder = SERVICES[name]["environment"]["EVERGRANT_DATA_DIR"]
+
+    spool = mounts[f"{folder}/spool"]
+
+    assert (spool["type"], spool["source"]) == ("volume", "spool")
+    assert "spool" in document()["volumes"]
+    assert f"{folder}/spool" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
 def test_images_are_pinned() -> None:
     """No image floats: each names a version."""
     images = {SERVICES[name]["image"] for name in SERVERS} | {
@@ -174,10 +187,10 @@ def test_mounted_provider_file_changes_nothing() -> None:
     from providers.catalogue import load  # noqa: PLC0415 - the other tests need nothing of the product
 
     mounts: list[Any] = SERVICES["worker-bulk"]["volumes"]
-    source, target, mode = interpolated(mounts, {})[0].split(":")
+    mount = interpolated(mounts, {})[0]
 
-    with_example = {definition.id for definition in load(ROOT / source)}
+    with_example = {definition.id for definition in load(ROOT / mount["source"])}
 
     assert with_example == {definition.id for definition in load()}
-    assert target == SERVICES["worker-bulk"]["environment"]["EVERGRANT_PROVIDERS_FILE"]
-    assert mode == "ro"
+    assert mount["target"] == SERVICES["worker-bulk"]["environment"]["EVERGRANT_PROVIDERS_FILE"]
+    assert (mount["type"], mount["read_only"]) == ("bind", True)

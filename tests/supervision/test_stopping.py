@@ -66,6 +66,26 @@ def test_a_second_request_hurries(claimed: ClaimedFolder) -> None:
         eventually(lambda: background.state("deaf").status is Status.STOPPED, seconds=30)
 
 
+def test_what_would_be_lost_is_spared(claimed: ClaimedFolder) -> None:
+    """Past its grace a process lives on while it is spared, and a second request ends that."""
+    spec = shell(
+        "deaf",
+        "trap '' TERM; echo deaf now; while :; do sleep 0.05; done",
+        stop_grace=timedelta(seconds=0.3),
+        spared=lambda: True,
+    )
+    with Background([spec], claimed) as background:
+        eventually(lambda: "deaf now" in read_logs(claimed.path))
+        background.supervisor.request_stop()
+        eventually(lambda: background.order_of(Happening.SPARED) == ["deaf"])
+        assert background.state("deaf").status is Status.STOPPING
+
+        background.supervisor.request_stop()
+
+        eventually(lambda: background.state("deaf").status is Status.STOPPED, seconds=30)
+    assert background.order_of(Happening.KILLED) == ["deaf"]
+
+
 def test_grandchildren_do_not_outlive_their_parent(claimed: ClaimedFolder) -> None:
     """What a child started itself is gone when the child has died."""
     spec = shell("parent", "sleep 1000 & echo $!; wait")

@@ -17,6 +17,7 @@ from workers.doctor.finding import Finding, Severity, fail, ok, warn
 from workers.doctor.postgres import examine_postgres
 from workers.doctor.processes import callable_by_workers, examine_beat, examine_workers
 from workers.doctor.redis import examine_redis
+from workers.doctor.staging import examine_staging
 
 __all__ = ["Finding", "Severity", "examine"]
 
@@ -44,6 +45,7 @@ def examine(environment: Mapping[str, str]) -> Iterator[Finding]:
     at_workers = callable_by_workers(app) if broker_answers else frozenset()
     yield from examine_postgres(servers, ring, here=here, at_workers=at_workers)
     yield from redis
+    yield from examine_staging(settings, servers)
     if broker_answers:
         yield from examine_workers(app)
     yield from examine_beat(settings)

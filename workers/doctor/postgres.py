@@ -13,6 +13,7 @@ from storage.keys import KeyRing
 from storage.migrate import check_schema
 from storage.sealing import Sealer
 from workers.doctor.finding import Finding, fail, ok
+from workers.doctor.staging import examine_processes
 
 LEAST_VERSION: Final = 14
 
@@ -39,6 +40,7 @@ def examine_postgres(
         if ring is not None:
             yield from _keys(engine, ring)
         yield from _providers(engine, here, at_workers)
+        yield from examine_processes(engine)
     except ServiceUnavailable as error:
         yield fail("postgres", str(error), "start Postgres, or check EVERGRANT_DATABASE_URL")
     except ConfigurationError as error:

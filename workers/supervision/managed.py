@@ -51,6 +51,8 @@ class Managed:
         self._started = 0.0
         self._start_again = 0.0
         self._kill_at = 0.0
+        self._hurried = False
+        self._told_spared = False
 
     @property
     def log(self) -> Path:
@@ -103,7 +105,8 @@ class Managed:
             self._child.send(self.spec.stop_signal)
 
     def hurry(self) -> None:
-        """Shorten the grace of a process that was asked to end."""
+        """Shorten the grace of a process that was asked to end, and spare it no longer."""
+        self._hurried = True
         self._kill_at = min(self._kill_at, time.monotonic() + HURRIED_GRACE.total_seconds())
 
     def advance_stop(self) -> None:
@@ -117,9 +120,20 @@ class Managed:
             self._child = None
             self._become(Status.STOPPED)
         elif time.monotonic() >= self._kill_at:
+            if self._spared():
+                return
             self._kill_at = float("inf")
             self._tell(Happening.KILLED, "it did not end within its grace")
             self._child.kill()
+
+    def _spared(self) -> bool:
+        """Say whether the process may have more time, and tell so once."""
+        if self._hurried or self.spec.spared is None or not self.spec.spared():
+            return False
+        if not self._told_spared:
+            self._told_spared = True
+            self._tell(Happening.SPARED, "it holds what would be lost; asking again kills it all the same")
+        return True
 
     def _check_ports(self) -> None:
         for port in self.spec.ports:

@@ -26,6 +26,8 @@ class ProcessSpec:
             until the process is killed and started again.
         stop_signal: What asks this process to end in good order.
         stop_grace: How long it may then take before it is killed.
+        spared: Whether it must not be killed although its grace is over, because something would be lost.
+            Asked like `ready`; a second request to stop overrules it. None means never.
         restart: Whether a process that ended is started again. False makes it a step, such as a migration:
             what comes later waits until it has ended with exit code 0, and any other end, or none within
             `ready_timeout`, gives up the start. A step has no probe.
@@ -45,6 +47,7 @@ class ProcessSpec:
     ready_timeout: timedelta = timedelta(seconds=60)
     stop_signal: signal.Signals = signal.SIGTERM
     stop_grace: timedelta = timedelta(seconds=30)
+    spared: Callable[[], bool] | None = None
     restart: bool = True
     awaited: bool = True
     serves_others: bool = False

@@ -58,6 +58,8 @@ class Happening(StrEnum):
     STOPPING = "stopping"
     KILLED = "killed"
     """It did not end within its grace."""
+    SPARED = "spared"
+    """Its grace is over, and it is not killed, because something would be lost by it."""
     STOPPED = "stopped"
     DISPLAY_FAILED = "display_failed"
     """The caller's `tick` raised; told once for each kind of exception."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from services.settings import Settings
+from storage.staging.life import anybody_holding
 from tasks.names import BULK_QUEUES, INTERACTIVE_QUEUES
 from workers import signs_of_life
 from workers.embedded.layout import DataFolder
@@ -66,8 +67,11 @@ def application(
     bulk_names = ["bulk"] if settings.bulk_workers == 1 else [
         f"bulk-{number}" for number in range(1, settings.bulk_workers + 1)
     ]  # fmt: skip
-    specs = [_worker(folder, environment, name, BULK_QUEUES, settings.worker_threads) for name in bulk_names]
-    specs.append(_worker(folder, environment, "interactive", INTERACTIVE_QUEUES, INTERACTIVE_THREADS))
+    threads = settings.worker_threads
+    specs = [_worker(settings, folder, environment, name, BULK_QUEUES, threads) for name in bulk_names]
+    specs.append(
+        _worker(settings, folder, environment, "interactive", INTERACTIVE_QUEUES, INTERACTIVE_THREADS)
+    )
     specs.append(
         ProcessSpec(
             name="beat",
@@ -93,7 +97,12 @@ def application(
 
 
 def _worker(
-    folder: DataFolder, environment: Mapping[str, str], name: str, queues: Sequence[str], threads: int
+    settings: Settings,
+    folder: DataFolder,
+    environment: Mapping[str, str],
+    name: str,
+    queues: Sequence[str],
+    threads: int,
 ) -> ProcessSpec:
     return ProcessSpec(
         name=name,
@@ -104,6 +113,8 @@ def _worker(
         awaited=False,
         stop_signal=signal.SIGTERM,
         stop_grace=WORKER_GRACE,
+        # Answers that neither Postgres nor the spool takes are in a worker's memory alone.
+        spared=lambda: anybody_holding(settings.spool_dir),
     )
 
 

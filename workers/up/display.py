@@ -19,7 +19,15 @@ from workers.up.snapshot import Snapshot
 LINE_EVERY_SECONDS: Final = 10.0
 _COLOURS: Final = {Status.RUNNING: "green", Status.DONE: "green", Status.RESTARTING: "red"}
 #: Happenings worth a line of their own; the rest is in the table of processes.
-_TOLD: Final = frozenset({Happening.DIED, Happening.NOT_READY, Happening.KILLED, Happening.DISPLAY_FAILED})
+_TOLD: Final = frozenset(
+    {
+        Happening.DIED,
+        Happening.NOT_READY,
+        Happening.KILLED,
+        Happening.SPARED,
+        Happening.DISPLAY_FAILED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
