@@ -19,7 +19,9 @@ from providers.requests import PreparedCall, prepare_check, prepare_refresh
 class Exchanges(Protocol):
     """What the client needs of `providers.http.Wire`."""
 
-    def exchange(self, request: WireRequest, *, deadline: timedelta) -> WireAnswer:
+    def exchange(
+        self, request: WireRequest, *, deadline: timedelta, began: float | None = None
+    ) -> WireAnswer:
         """Send one request and return its whole answer."""
         ...
 
@@ -40,17 +42,18 @@ class ProviderClient:
         """Build the refresh request without sending it (see `providers.requests.prepare_refresh`)."""
         return prepare_refresh(definition, app, credentials, metadata)
 
-    def present(self, prepared: PreparedCall, *, deadline: timedelta) -> Answer:
+    def present(self, prepared: PreparedCall, *, deadline: timedelta, began: float | None = None) -> Answer:
         """Send a prepared refresh request, once, and return the provider's tokens.
 
         Args:
             deadline: Total time of the call.
+            began: From when the deadline counts, on the monotonic clock; None: from now.
 
         Raises:
             ProviderError: The kind that says what to do next; nothing else is raised for what a provider
                 or the network does.
         """
-        answer = self._wire.exchange(prepared.request, deadline=deadline)
+        answer = self._wire.exchange(prepared.request, deadline=deadline, began=began)
         return judge_token(prepared.definition, answer, secrets=prepared.secrets)
 
     def refresh(

@@ -98,17 +98,22 @@ class Wire:
         """Close every connection. The wire cannot be used afterwards."""
         self._client.close()
 
-    def exchange(self, request: WireRequest, *, deadline: timedelta) -> WireAnswer:
+    def exchange(
+        self, request: WireRequest, *, deadline: timedelta, began: float | None = None
+    ) -> WireAnswer:
         """Send one request and return its whole answer, whatever its status.
 
         Args:
             deadline: Total time from the first connect to the last byte of the answer.
+            began: From when it counts, on the monotonic clock; None: from now. A process that was frozen
+                since then for longer than the deadline sends nothing: it is looked at right before the first
+                byte is written.
 
         Raises:
             NotSent: Nothing of the request was handed to a socket.
             OutcomeUnknown: Some of it was, and no whole answer came back.
         """
-        with bounded_call(deadline.total_seconds()) as call:
+        with bounded_call(deadline.total_seconds(), began=began) as call:
             try:
                 return self._exchange(request)
             except (

@@ -47,8 +47,8 @@ class Call:
 
     __slots__ = ("_ends_at", "answered", "stage", "write_begun")
 
-    def __init__(self, seconds: float) -> None:
-        self._ends_at = time.monotonic() + seconds
+    def __init__(self, seconds: float, began: float | None = None) -> None:
+        self._ends_at = (time.monotonic() if began is None else began) + seconds
         self.stage = Stage.QUEUED
         self.write_begun = False
         self.answered = False
@@ -66,9 +66,13 @@ _current = _Current()
 
 
 @contextmanager
-def bounded_call(seconds: float) -> Iterator[Call]:
-    """Bound everything this thread does on `DeadlineBackend`'s sockets until the block ends."""
-    call = Call(seconds)
+def bounded_call(seconds: float, *, began: float | None = None) -> Iterator[Call]:
+    """Bound everything this thread does on `DeadlineBackend`'s sockets until the block ends.
+
+    Args:
+        began: From when the seconds count, on the monotonic clock; None: from now.
+    """
+    call = Call(seconds, began)
     _current.call = call
     try:
         yield call

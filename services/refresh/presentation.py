@@ -89,11 +89,13 @@ class Presentation:
             return self._failures.set_aside(
                 claimed, provider, attempt_id, error, now=self._now(claimed, known)
             )
-        if self._clock() + deadline.total_seconds() > lease_ends:
-            return self._too_late(claimed, attempt_id)
+        # The deadline counts from this look at the lease: a process that is frozen right after it, and for
+        # longer than the lease has room, finds its deadline over where the first byte would be written.
         sent_at = self._clock()
+        if sent_at + deadline.total_seconds() > lease_ends:
+            return self._too_late(claimed, attempt_id)
         try:
-            answer = self._client.present(request, deadline=deadline)
+            answer = self._client.present(request, deadline=deadline, began=sent_at)
         except ProviderError as error:
             return self._failures.failed(claimed, provider, attempt_id, error, now=self._now(claimed, known))
         return self._commit(

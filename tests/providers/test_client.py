@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 import traceback
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,7 +14,7 @@ from urllib.parse import parse_qsl
 import pytest
 from pydantic import SecretStr
 
-from domain.errors import ConfigurationError, GrantRejected, OutcomeUnknown, ProviderError, Refused
+from domain.errors import ConfigurationError, GrantRejected, NotSent, OutcomeUnknown, ProviderError, Refused
 from domain.token import Credentials
 from providers.app_credentials import AppCredentials
 from providers.client import ProviderClient
@@ -49,6 +50,18 @@ def test_a_refresh_presents_the_token_once_and_returns_the_new_pair(client: Prov
     assert answer.refresh_token == SecretStr("RT-2")
     assert answer.access_token == SecretStr("new-AT-98765")
     assert (answer.expires_in, answer.scope) == (timedelta(hours=1), ("a", "b"))
+
+
+def test_a_deadline_that_is_over_before_the_send_sends_nothing(client: ProviderClient) -> None:
+    """A process that was frozen after its look at the lease wakes up too late: no byte leaves."""
+    with serving(answering(http("200 OK", tokens()))) as server:
+        prepared = client.prepare(acme(token_url=server.url()), APP, CREDENTIALS, {})
+        looked_at = time.monotonic() - DEADLINE.total_seconds() - 1
+
+        with pytest.raises(NotSent):
+            client.present(prepared, deadline=DEADLINE, began=looked_at)
+
+    assert server.requests == []
 
 
 def test_an_answer_without_a_refresh_token_keeps_the_old_one(client: ProviderClient) -> None:
