@@ -15,7 +15,8 @@ from storage.schema import activity
 #: Lateness is told of this much of the past.
 WINDOW: Final = timedelta(minutes=1)
 _REFRESHED: Final = "refreshed"
-_FAILED: Final = frozenset({"refresh_failed", "in_doubt", "needs_reauth", "set_aside"})
+_FAILED: Final = frozenset({"refresh_failed", "needs_reauth", "set_aside"})
+_DOUBTED: Final = "in_doubt"
 _CHECKED: Final = "checked"
 
 
@@ -24,12 +25,16 @@ class Reading:
     """Counts since the meter was made.
 
     Attributes:
+        doubted: Presentations whose outcome was not known: timed out, cut, or their worker vanished.
+        recovered: Doubts that a recovery attempt ended well.
         lateness_p50, lateness_p99: Answer minus planned time of due refreshes, in seconds, over the last
             minute; None where there was none.
     """
 
     refreshed: int
     failed: int
+    doubted: int
+    recovered: int
     checked: int
     lateness_p50: float | None
     lateness_p99: float | None
@@ -42,6 +47,7 @@ class ActivityMeter:
         self._auto = autocommit(engine)
         self._last_id: int | None = None
         self._counts: dict[str, int] = {}
+        self._recovered = 0
         self._lateness: deque[tuple[datetime, float]] = deque()
 
     def read(self) -> Reading:
@@ -57,13 +63,15 @@ class ActivityMeter:
             if self._last_id is None:
                 self._last_id = connection.execute(select(func.max(activity.c.id))).scalar_one() or 0
             late = activity.c.detail["late_seconds"].astext.cast(Float)
+            recovered = activity.c.detail.has_key("recovered")
             rows = connection.execute(
-                select(activity.c.id, activity.c.at, activity.c.kind, late)
+                select(activity.c.id, activity.c.at, activity.c.kind, late, recovered)
                 .where(activity.c.id > self._last_id)
                 .order_by(activity.c.id)
             ).all()
-        for row_id, at, kind, seconds in rows:
+        for row_id, at, kind, seconds, ended_doubt in rows:
             self._last_id = row_id
+            self._recovered += ended_doubt
             self._counts[kind] = self._counts.get(kind, 0) + 1
             if seconds is not None:
                 self._lateness.append((at, seconds))
@@ -77,6 +85,8 @@ class ActivityMeter:
         return Reading(
             refreshed=self._counts.get(_REFRESHED, 0),
             failed=sum(self._counts.get(kind, 0) for kind in _FAILED),
+            doubted=self._counts.get(_DOUBTED, 0),
+            recovered=self._recovered,
             checked=self._counts.get(_CHECKED, 0),
             lateness_p50=_quantile(late, 0.5),
             lateness_p99=_quantile(late, 0.99),

@@ -138,6 +138,7 @@ def _figures(snapshot: Snapshot) -> list[tuple[str, str]]:
         ("refreshed", f"{snapshot.refreshed}"),
         ("checked", f"{snapshot.checked}"),
         ("failed", f"{snapshot.failed}"),
+        ("in doubt", f"{snapshot.doubted} since the start, {snapshot.recovered} of them recovered"),
         ("lateness", late),
         (
             "alerts",
@@ -158,5 +159,6 @@ def _line(snapshot: Snapshot, states: Sequence[ProcessState]) -> str:
     return (
         f"connections {sum(fleet.by_status.values())} · due {fleet.due} · expired {fleet.expired} · "
         f"refreshed {snapshot.refreshed} · checked {snapshot.checked} · failed {snapshot.failed} · "
+        f"in doubt {snapshot.doubted} (recovered {snapshot.recovered}) · "
         f"lateness p99 {late} · alerts {snapshot.open_alerts}"
     )

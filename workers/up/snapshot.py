@@ -18,7 +18,7 @@ class Snapshot:
     """What is known at one moment.
 
     Attributes:
-        refreshed, failed: Since `evergrant up` started.
+        refreshed, failed, doubted, recovered: Since `evergrant up` started (`storage.meter.Reading`).
         lateness_p50, lateness_p99: Commit minus planned time, in seconds, of the last minute; None: none.
         trouble: Why the figures are old; None: they are not.
     """
@@ -27,6 +27,8 @@ class Snapshot:
     open_alerts: int = 0
     refreshed: int = 0
     failed: int = 0
+    doubted: int = 0
+    recovered: int = 0
     checked: int = 0
     lateness_p50: float | None = None
     lateness_p99: float | None = None
@@ -73,6 +75,8 @@ class Watcher:
             open_alerts=counts.get("open", 0) + counts.get("acknowledged", 0),
             refreshed=reading.refreshed,
             failed=reading.failed,
+            doubted=reading.doubted,
+            recovered=reading.recovered,
             checked=reading.checked,
             lateness_p50=reading.lateness_p50,
             lateness_p99=reading.lateness_p99,
