@@ -26,6 +26,8 @@ processes = Table(
     # The keys that it can open with, and those that seal what lies in its spool.
     Column("key_ids", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     Column("staged_key_ids", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    # The key that it seals with, once nothing that it sealed with another one is on its way any more.
+    Column("sealing_key_id", Text),
     comment="Who presents, and how far each has settled: what recovery and key rotation wait for.",
 )
 
@@ -36,6 +38,8 @@ deployment = Table(
     Column("singleton", Boolean, primary_key=True, server_default=text("true")),
     # The key that seals, agreed by all processes; null until the first one starts.
     Column("sealing_key_id", Text),
+    # The keys that sealed before it. No process proposes one of them again by itself.
+    Column("former_key_ids", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     # The server that this database was last known to live on: system identifier and timeline.
     Column("identity", Text),
     # Since when nothing of rotating providers is presented, because this looks like a restored backup.
