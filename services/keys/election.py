@@ -72,6 +72,8 @@ class KeyElection:
         mine = self._ring.sealing_id
         if agreed.key_id == mine or mine in agreed.former:
             return agreed
+        if agreed.key_id is not None and agreed.key_id not in self._ring.ids:
+            return agreed  # Who was left behind does not lead.
         if lacking := self._elections.lacking(mine):
             self._tell(f"{mine} waits", "key_not_elected", key_id=mine, lacking=[each.id for each in lacking])
             return agreed
