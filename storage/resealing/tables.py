@@ -121,11 +121,14 @@ class SealedTable:
             .with_for_update(key_share=True, skip_locked=True)
             .cte("free")
         )
+        # As an array, which is made once and before anything else: joined, each row would be compared with
+        # each, because the planner expects a single row.
+        locked = func.any(func.array(select(free.c.free_id).scalar_subquery()))
         return (
             update(self.table)
             .where(
                 c[self.key] == given.c.row_id,
-                given.c.row_id == free.c.free_id,
+                given.c.row_id == locked,
                 *(c[name].is_not_distinct_from(given.c[old]) for name, old in olds.items()),
             )
             .values(key_id=bindparam("wanted_key"), **{name: given.c[new] for name, new in news.items()})

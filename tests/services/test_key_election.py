@@ -35,6 +35,14 @@ def says(services: Services) -> str | None:
     return process.sealing_key_id
 
 
+def waiting_writers(world: World) -> int:
+    rows = world.rows(
+        "SELECT count(*) AS number FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name = 'evergrant-test' AND wait_event_type = 'Lock'"
+    )
+    return int(rows[0]["number"])
+
+
 def test_a_new_key_only_opens_until_everybody_holds_it(world: World) -> None:
     """One process has the new key first, the other lacks it: both go on sealing with the old one and reading
     each other. When the other has come back with it, the new one seals in both."""
@@ -80,6 +88,29 @@ def test_a_key_is_said_to_be_left_only_when_nothing_of_it_is_under_way(world: Wo
         assert says(both) is None
     both.election.look()
     assert says(both) is None
+    both.election.look()
+    assert says(both) == "k2"
+
+
+def test_a_landing_that_waits_in_postgres_is_under_way(world: World) -> None:
+    """Sealed before the election and committed after it: until then the process has not left the key."""
+    connected = world.connect("strict")
+    both = world.wire(keys=f"{NEW},{world.keys}")
+    register(both)
+    world.sim.configure("strict", latency=500)
+    with ThreadPoolExecutor(1) as pool:
+        refreshing = pool.submit(world.refresh, connected, services=both)
+        eventually(lambda: world.grant(connected)["under_way"] == 1)
+        with psycopg.connect(world.database_url) as other:
+            other.execute("SELECT 1 FROM tokens FOR UPDATE")
+            eventually(lambda: waiting_writers(world) == 1, what="the landing waits for the row")
+            for _ in range(4):
+                both.election.look()
+            assert (agreed(world), says(both)) == ("k2", None)
+        assert refreshing.result().outcome is Outcome.REFRESHED
+
+    assert world.row(connected)["key_id"] == "k1"
+    both.election.look()
     both.election.look()
     assert says(both) == "k2"
 
