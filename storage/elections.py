@@ -14,9 +14,9 @@ from sqlalchemy import Connection, Engine, Row, bindparam, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text
 
-from domain.errors import ConfigurationError, KeyMissing
+from domain.errors import ConfigurationError
 from storage.engine import autocommit, single, transaction
-from storage.keys import VARIABLE
+from storage.keys import VARIABLE, id_of
 from storage.processes import Process, all_processes
 from storage.schema import deployment, processes
 from storage.sealing import Sealer
@@ -24,15 +24,20 @@ from storage.sealing import Sealer
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """What the processes agree on.
+    """What the processes agree on, by fingerprints: two processes may hold different keys of one id.
 
     Attributes:
-        key_id: The key that seals; None until the first process has joined.
+        key: The key that seals; None until the first process has joined.
         former: The keys that sealed before it, the latest last.
     """
 
-    key_id: str | None
+    key: str | None
     former: tuple[str, ...]
+
+    @property
+    def key_id(self) -> str | None:
+        """The id of the key that seals."""
+        return None if self.key is None else id_of(self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +53,13 @@ class Election:
     lacking: tuple[Process, ...] = ()
 
 
-_ROW: Final = select(deployment.c.sealing_key_id, deployment.c.former_key_ids)
-_KEY: Final = select(deployment.c.sealing_key_id)
+_ROW: Final = select(deployment.c.sealing_key, deployment.c.former_keys)
+_KEY: Final = select(deployment.c.sealing_key)
 _FIRST: Final = (
-    update(deployment)
-    .where(deployment.c.sealing_key_id.is_(None))
-    .values(sealing_key_id=bindparam("first_key"))
+    update(deployment).where(deployment.c.sealing_key.is_(None)).values(sealing_key=bindparam("first_key"))
 )
 _ELECT: Final = update(deployment).values(
-    sealing_key_id=bindparam("new_key"), former_key_ids=bindparam("former_keys", type_=ARRAY(Text))
+    sealing_key=bindparam("new_key"), former_keys=bindparam("former_keys", type_=ARRAY(Text))
 )
 _SAY: Final = (
     update(processes)
@@ -89,12 +92,12 @@ class Elections:
         with single(self._auto) as connection:
             return _agreed(connection.execute(_ROW).one())
 
-    def lacking(self, key_id: str) -> tuple[Process, ...]:
+    def lacking(self, key: str) -> tuple[Process, ...]:
         """Return the living processes that do not hold this key, the oldest first."""
         with single(self._auto) as connection:
-            return _lacking(connection, key_id)
+            return _lacking(connection, key)
 
-    def elect(self, key_id: str, *, former_too: bool) -> Election:
+    def elect(self, key: str, *, former_too: bool) -> Election:
         """Make this key the one that seals, if every living process holds it.
 
         Args:
@@ -103,15 +106,15 @@ class Elections:
         """
         with transaction(self._engine) as connection:
             agreed = _agreed(connection.execute(_ROW.with_for_update(key_share=True)).one())
-            if agreed.key_id == key_id or (key_id in agreed.former and not former_too):
+            if agreed.key == key or (key in agreed.former and not former_too):
                 return Election(agreed)
-            if lacking := _lacking(connection, key_id):
+            if lacking := _lacking(connection, key):
                 return Election(agreed, lacking)
-            former = [former for former in agreed.former if former not in {key_id, agreed.key_id}]
-            if agreed.key_id is not None:
-                former.append(agreed.key_id)
-            connection.execute(_ELECT, {"new_key": key_id, "former_keys": former})
-            return Election(Agreed(key_id, tuple(former)))
+            former = [former for former in agreed.former if former not in {key, agreed.key}]
+            if agreed.key is not None:
+                former.append(agreed.key)
+            connection.execute(_ELECT, {"new_key": key, "former_keys": former})
+            return Election(Agreed(key, tuple(former)))
 
     def say(self, process_id: str, key_id: str) -> None:
         """Write which key a registered process seals with, if that is news."""
@@ -129,26 +132,29 @@ def agreed_sealer(connection: Connection, sealer: Sealer) -> Sealer:
         ConfigurationError: The sealer's ring lacks the agreed key.
     """
     agreed = connection.execute(_KEY.with_for_update(read=True)).scalar_one()
-    try:
-        return sealer.sealing_with(agreed or sealer.key_id)
-    except KeyMissing as missing:
-        raise lacks_agreed(missing.key_id) from None
+    if agreed is None:
+        return sealer.sealing_with(sealer.key_id)
+    if not sealer.holds(agreed):
+        raise lacks_agreed(agreed)
+    return sealer.sealing_with(id_of(agreed))
 
 
-def lacks_agreed(key_id: str) -> ConfigurationError:
-    """Return the refusal of a process whose ring lacks the agreed key."""
+def lacks_agreed(key: str) -> ConfigurationError:
+    """Return the refusal of a process whose ring lacks the agreed key, given by its fingerprint."""
+    key_id = id_of(key)
     return ConfigurationError(
-        f"{VARIABLE} does not hold {key_id!r}, the key that this deployment seals with: what the other "
-        f"processes write could not be opened here. Add it to {VARIABLE}, as the other processes have it; if "
-        f"it is lost for good, `evergrant keys rotate --lost {key_id}` goes on without it"
+        f"{VARIABLE} does not hold {key!r}, the key that this deployment seals with, or holds another one of "
+        f"the same id: what the other processes write could not be opened here. Add {key_id!r} to {VARIABLE} "
+        "as the other processes have it; if it is lost for good, "
+        f"`evergrant keys rotate --lost {key_id}` goes on without it"
     )
 
 
 def _agreed(row: Row[*tuple[Any, ...]]) -> Agreed:
-    return Agreed(row.sealing_key_id, tuple(row.former_key_ids))
+    return Agreed(row.sealing_key, tuple(row.former_keys))
 
 
-def _lacking(connection: Connection, key_id: str) -> tuple[Process, ...]:
+def _lacking(connection: Connection, key: str) -> tuple[Process, ...]:
     return tuple(
-        process for process in all_processes(connection) if process.living and key_id not in process.key_ids
+        process for process in all_processes(connection) if process.living and key not in process.key_ids
     )

@@ -50,7 +50,7 @@ class Process:
 
     Attributes:
         gone_at: When somebody made sure that it has ended and left nothing to land; None: not known.
-        key_ids: The keys that it can open with, in the order of its ring.
+        key_ids: The fingerprints of the keys that it can open with, in the order of its ring.
         sealing_key_id: The key that it seals with; nothing that it sealed with another one is on its way any
             more. None: it has not said yet.
     """
@@ -108,6 +108,9 @@ class ProcessStore:
         """Enter a process, or enter it anew; returns Postgres' time at that moment.
 
         From then on it counts as living, and as not having settled anything stamped later.
+
+        Args:
+            key_ids: `KeyRing.fingerprints`: whether everybody holds a key is asked by these.
         """
         values = {"role": role, "host": host, "key_ids": list(key_ids)}
         entering = (

@@ -112,6 +112,10 @@ class Sealer:
         with self._sealing.held() as key_id:
             yield self.sealing_with(key_id)
 
+    def holds(self, fingerprint: str) -> bool:
+        """Say whether the ring holds this very key, and not another one of its id."""
+        return fingerprint in self._ring.fingerprints
+
     def sealing_with(self, key_id: str) -> Sealer:
         """Return a sealer of the same ring that seals with this key.
 

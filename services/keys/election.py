@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from storage.elections import Agreed, Elections, lacks_agreed
-from storage.keys import KeyRing
+from storage.keys import KeyRing, id_of
 from storage.sealing_key import SealingKey
 
 log = structlog.get_logger(__name__)
@@ -30,6 +30,7 @@ class KeyElection:
         """
         self._elections = elections
         self._ring = ring
+        self._mine = ring.fingerprints[0]
         self._sealing = sealing
         self._process_id = process_id
         self._settled = False
@@ -44,12 +45,12 @@ class KeyElection:
             ConfigurationError: The ring lacks the agreed key; the process must not start.
             ServiceUnavailable: Postgres does not answer.
         """
-        agreed = self._elections.join(self._ring.sealing_id).key_id
+        agreed = self._elections.join(self._mine).key
         if agreed is None:
             raise AssertionError("unreachable: joining agrees on a key where there was none")
-        if agreed not in self._ring.ids:
+        if agreed not in self._ring.fingerprints:
             raise lacks_agreed(agreed)
-        self._sealing.use(agreed)
+        self._sealing.use(id_of(agreed))
 
     def look(self) -> None:
         """Propose this ring's first key if it does not seal yet, adopt the agreed one, and say so.
@@ -61,37 +62,36 @@ class KeyElection:
             ServiceUnavailable: Postgres does not answer; the key stays the one that it was.
         """
         agreed = self._proposed(self._elections.read())
-        if agreed.key_id is not None:
-            self._adopt(agreed.key_id)
+        if agreed.key is not None:
+            self._adopt(agreed.key)
         settled = self._sealing.settled()
         if self._settled and settled and self._process_id is not None:
             self._elections.say(self._process_id, self._sealing.id)
         self._settled = settled
 
     def _proposed(self, agreed: Agreed) -> Agreed:
-        mine = self._ring.sealing_id
-        if agreed.key_id == mine or mine in agreed.former:
+        mine = self._mine
+        if agreed.key == mine or mine in agreed.former:
             return agreed
-        if agreed.key_id is not None and agreed.key_id not in self._ring.ids:
+        if agreed.key is not None and agreed.key not in self._ring.fingerprints:
             return agreed  # Who was left behind does not lead.
         if lacking := self._elections.lacking(mine):
-            self._tell(f"{mine} waits", "key_not_elected", key_id=mine, lacking=[each.id for each in lacking])
+            self._tell(f"{mine} waits", "key_not_elected", key=mine, lacking=[each.id for each in lacking])
             return agreed
         election = self._elections.elect(mine, former_too=False)
-        if election.agreed.key_id == mine:
-            self._tell(f"{mine} elected", "key_elected", key_id=mine, former=agreed.key_id)
+        if election.agreed.key == mine:
+            self._tell(f"{mine} elected", "key_elected", key=mine, former=agreed.key)
         return election.agreed
 
-    def _adopt(self, key_id: str) -> None:
-        if key_id == self._sealing.id:
-            return
-        if key_id not in self._ring.ids:
+    def _adopt(self, key: str) -> None:
+        if key not in self._ring.fingerprints:
             # This process was taken for dead when the key was elected. Its former key seals on: everybody
             # else holds that one, and what arrived must be kept. `keys rotate` waits for it and names it.
-            self._tell(f"{key_id} lacks", "key_missing", key_id=key_id, sealing_with=self._sealing.id)
+            self._tell(f"{key} lacks", "key_missing", key=key, sealing_with=self._sealing.id)
             return
-        self._sealing.use(key_id)
-        self._settled = False
+        if id_of(key) != self._sealing.id:
+            self._sealing.use(id_of(key))
+            self._settled = False
 
     def _tell(self, what: str, event: str, **words: object) -> None:
         """Log it once, not at every look."""

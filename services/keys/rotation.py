@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from domain.errors import ConfigurationError, EvergrantError
 from storage.elections import Election, Elections, lacks_agreed
-from storage.keys import VARIABLE, KeyRing
+from storage.keys import VARIABLE, KeyRing, id_of
 from storage.processes import Process, ProcessStore
 from storage.resealing import Broken, OnProgress, Resealed, Resealer
 
@@ -111,13 +111,14 @@ class Rotation:
         self._sleep = sleep
         self._clock = clock
         self._key_id = ring.sealing_id
+        self._key = ring.fingerprints[0]
 
     def plan(self) -> Plan:
         """Say what `run` would do. Reads every table; changes nothing. Raises `ServiceUnavailable`."""
-        agreed = self._elections.read().key_id
-        lacking = () if agreed == self._key_id else self._elections.lacking(self._key_id)
+        agreed = self._elections.read()
+        lacking = () if agreed.key == self._key else self._elections.lacking(self._key)
         needed = {resealer.name: resealer.keys() for resealer in self._resealers}
-        return Plan(self._key_id, agreed, lacking, needed)
+        return Plan(self._key_id, agreed.key_id, lacking, needed)
 
     def run(self, watch: Watch, *, lost: str | None = None, patience: timedelta = PATIENCE) -> Report:
         """Elect the ring's first key, and seal everything with it.
@@ -132,11 +133,11 @@ class Rotation:
             EvergrantError: A living process lacks the ring's first key; nothing was changed.
             ServiceUnavailable: Postgres does not answer; begin again.
         """
-        former = self._elections.join(self._key_id).key_id
+        former = self._elections.join(self._key).key
         self._check(former, lost)
-        election = self._elections.elect(self._key_id, former_too=True)
+        election = self._elections.elect(self._key, former_too=True)
         if election.lacking:
-            raise EvergrantError(_not_elected(self._key_id, election))
+            raise EvergrantError(_not_elected(self._key, election))
         give_up_at = self._clock() + patience.total_seconds()
         tally = _Tally()
         behind = self._behind()
@@ -148,12 +149,12 @@ class Rotation:
             if not behind:
                 # What they sealed until then is met by a pass that begins after they have all said so.
                 self._passes(tally, watch)
-        return self._report(tally, behind, elected=former != self._key_id)
+        return self._report(tally, behind, elected=former != self._key)
 
     def _check(self, agreed: str | None, lost: str | None) -> None:
         if lost is not None and lost in self._ring.ids:
             raise ConfigurationError(f"--lost: {VARIABLE} holds {lost!r}, so it is not lost")
-        if agreed is not None and agreed not in self._ring.ids and agreed != lost:
+        if agreed is not None and agreed not in self._ring.fingerprints and id_of(agreed) != lost:
             raise lacks_agreed(agreed)
 
     def _passes(self, tally: _Tally, watch: Watch) -> None:
@@ -217,8 +218,9 @@ def named(processes: Sequence[Process]) -> str:
     return ", ".join(dict.fromkeys(f"{process.role} on {process.host}" for process in processes))
 
 
-def _not_elected(key_id: str, election: Election) -> str:
+def _not_elected(key: str, election: Election) -> str:
     return (
-        f"nothing was changed: {key_id!r} cannot seal yet, because these processes do not hold it: "
-        f"{named(election.lacking)}; restart them with {key_id!r} in {VARIABLE}"
+        f"nothing was changed: {key!r} cannot seal yet, because these processes lack it, or hold another one of "
+        f"its id: {named(election.lacking)}; restart them with {id_of(key)!r} in {VARIABLE}, the same key "
+        "everywhere"
     )

@@ -7,10 +7,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
 from simulator.process import SimulatorProcess
 from storage.engine import make_engine
-from storage.keys import generate
+from storage.keys import KeyRing, generate
 from storage.processes import ProcessStore
 from tests.acceptance.deployment import import_line, start_process
 from tests.cli.conftest import Shell
@@ -38,7 +39,9 @@ def query(shell: Shell, statement: str) -> list[tuple[Any, ...]]:
 
 def register(shell: Shell, *key_ids: str) -> None:
     engine = make_engine(shell.environment["EVERGRANT_DATABASE_URL"])
-    ProcessStore(engine).register("w1", role="bulk", host="elsewhere", key_ids=key_ids)
+    ring = KeyRing.parse(SecretStr(f"{NEW},{OLD}"))
+    held = [ring.fingerprint(key_id) for key_id in key_ids]
+    ProcessStore(engine).register("w1", role="bulk", host="elsewhere", key_ids=held)
     engine.dispose()
 
 
@@ -76,7 +79,7 @@ def test_a_rotation_says_what_it_did(three: Shell) -> None:
     assert three.having(EVERGRANT_KEYS=NEW)("connections", "list").returncode == 0
     refused = three.having(EVERGRANT_KEYS=OLD)("connections", "list")
     assert refused.returncode == 2
-    assert "EVERGRANT_KEYS does not hold 'new'" in refused.stderr
+    assert "EVERGRANT_KEYS does not hold 'new:" in refused.stderr
     for key in (OLD, NEW):
         assert key.partition(":")[2] not in done.stdout + done.stderr + refused.stderr
 

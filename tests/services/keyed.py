@@ -13,36 +13,41 @@ from pydantic import SecretStr
 from services.keys.rotation import Report, Watch
 from services.keys.wiring import key_desk
 from services.wiring import Servers, Services
-from storage.keys import generate
+from storage.keys import KeyRing, generate, id_of
 from storage.processes import Process, ProcessReport, ProcessStore
 from storage.resealing import OnProgress
 from tests.services.world import World
 
 
-def agree(world: World, key_id: str) -> None:
-    """Let this key be the agreed one, without an election."""
+def agree(world: World, keys: str) -> None:
+    """Let the first key of this ring be the agreed one, without an election."""
     with psycopg.connect(world.database_url) as connection:
-        connection.execute("UPDATE deployment SET sealing_key_id = %s", (key_id,))
+        connection.execute("UPDATE deployment SET sealing_key = %s", (fingerprint(keys),))
+
+
+def fingerprint(keys: str) -> str:
+    return KeyRing.parse(SecretStr(keys)).fingerprints[0]
 
 
 def agreed(world: World) -> str:
-    return str(world.rows("SELECT sealing_key_id AS key_id FROM deployment")[0]["key_id"])
+    """The id of the agreed key."""
+    return id_of(world.rows("SELECT sealing_key FROM deployment")[0]["sealing_key"])
 
 
 def wire_without_key(world: World, key_id: str) -> Services:
     """Wire a process with a ring of this one key alone, which no start would let in."""
-    before = agreed(world)
-    agree(world, key_id)
+    keys = generate(key_id)
+    agree(world, keys)
     try:
-        return world.wire(keys=generate(key_id))
+        return world.wire(keys=keys)
     finally:
-        agree(world, before)
+        agree(world, world.keys)
 
 
 def register(services: Services, *, staged_key_ids: Sequence[str] = ()) -> ProcessStore:
     """Register a process as it does before its first claim, and join anew."""
     store = ProcessStore(services.engine)
-    store.register(services.owner, role="bulk", host="here", key_ids=services.ring.ids)
+    store.register(services.owner, role="bulk", host="here", key_ids=services.ring.fingerprints)
     services.election.join()
     store.report(services.owner, ProcessReport(datetime.now(UTC), staged_key_ids=tuple(staged_key_ids)))
     return store

@@ -13,7 +13,7 @@ from domain.errors import ConfigurationError, ServiceUnavailable
 from services.wiring import Services
 from storage.keys import generate
 from storage.processes import ProcessStore
-from tests.services.keyed import agree, agreed, living, register
+from tests.services.keyed import agree, agreed, fingerprint, living, register
 from tests.services.world import Connected, World
 from tests.support.waiting import eventually
 
@@ -67,12 +67,27 @@ def test_a_new_key_only_opens_until_everybody_holds_it(world: World) -> None:
 def test_a_process_without_the_agreed_key_does_not_start(world: World) -> None:
     """Neither when it is wired, nor if the election came between its wiring and its registration."""
     slow = world.wire()
-    agree(world, "k2")
+    agree(world, NEW)
 
-    with pytest.raises(ConfigurationError, match=r"EVERGRANT_KEYS does not hold 'k2'.*Add it"):
+    with pytest.raises(ConfigurationError, match=r"EVERGRANT_KEYS does not hold 'k2:.*Add 'k2'"):
         world.wire()
-    with pytest.raises(ConfigurationError, match=r"EVERGRANT_KEYS does not hold 'k2'.*Add it"):
+    with pytest.raises(ConfigurationError, match=r"EVERGRANT_KEYS does not hold 'k2:.*Add 'k2'"):
         register(slow)
+
+
+def test_the_same_id_is_not_the_same_key(world: World) -> None:
+    """A process that was given another key of the new one's id prevents its election like one that lacks it;
+    after an election it does not start."""
+    ahead, mistaken = (world.wire(keys=f"{keys},{world.keys}") for keys in (NEW, generate("k2")))
+    for services in (ahead, mistaken):
+        register(services)
+    for services in (ahead, mistaken):
+        services.election.look()
+
+    assert agreed(world) == "k1"
+    agree(world, NEW)
+    with pytest.raises(ConfigurationError, match="another one of the same id"):
+        world.wire(keys=f"{generate('k2')},{world.keys}")
 
 
 def test_a_key_is_said_to_be_left_only_when_nothing_of_it_is_under_way(world: World) -> None:
@@ -121,13 +136,13 @@ def test_a_process_that_was_taken_for_dead_seals_with_what_it_has(world: World) 
     connected = world.connect("strict")
     frozen = world.wire()
     register(frozen)
-    agree(world, "k2")
+    agree(world, NEW)
     with capture_logs() as logs:
         for _ in range(3):
             frozen.election.look()
 
     assert [entry["event"] for entry in logs] == ["key_missing"]
-    assert (logs[0]["key_id"], logs[0]["log_level"]) == ("k2", "error")
+    assert (logs[0]["key"], logs[0]["log_level"]) == (fingerprint(NEW), "error")
     assert sealed_by(world, connected, frozen) == "k1"
     assert says(frozen) == "k1"
 

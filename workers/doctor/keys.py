@@ -8,7 +8,7 @@ from services.keys.rotation import named
 from storage.elections import Elections
 from storage.engine import Engine
 from storage.inspection import key_ids_in_use, openable
-from storage.keys import KeyRing
+from storage.keys import KeyRing, id_of
 from storage.sealing import Sealer
 from workers.doctor.finding import Finding, fail, ok, warn
 
@@ -25,30 +25,31 @@ def examine_keys(engine: Engine, ring: KeyRing) -> Iterator[Finding]:
 
 def _agreed(elections: Elections, ring: KeyRing) -> Iterator[Finding]:
     agreed = elections.read()
-    if agreed.key_id is None:
+    if agreed.key is None:
         return  # No process has started yet.
-    if agreed.key_id in ring.ids:
+    if agreed.key in ring.fingerprints:
         yield ok("sealing key", f"{agreed.key_id} seals")
     else:
         yield fail(
-            "sealing key", f"{agreed.key_id!r} seals, and EVERGRANT_KEYS does not hold it here",
-            f"add the key {agreed.key_id!r}, as the other processes have it",
+            "sealing key", f"{agreed.key!r} seals, and EVERGRANT_KEYS does not hold it here",
+            f"put the key {agreed.key_id!r} into it, as the other processes have it",
         )  # fmt: skip
-    if behind := elections.lacking(agreed.key_id):
+    if behind := elections.lacking(agreed.key):
         yield fail(
-            "sealing key", f"{named(behind)} cannot open what {agreed.key_id!r} seals",
-            f"restart with {agreed.key_id!r} in EVERGRANT_KEYS",
+            "sealing key", f"{named(behind)} cannot open what {agreed.key!r} seals",
+            f"restart with {agreed.key_id!r} in EVERGRANT_KEYS, as the other processes have it",
         )  # fmt: skip
-    if ring.sealing_id != agreed.key_id:
-        yield _proposed(elections, ring.sealing_id, former=ring.sealing_id in agreed.former)
+    first = ring.fingerprints[0]
+    if first != agreed.key:
+        yield _proposed(elections, first, former=first in agreed.former)
 
 
-def _proposed(elections: Elections, key_id: str, *, former: bool) -> Finding:
-    found = f"{key_id!r} is first in EVERGRANT_KEYS and does not seal yet"
-    if lacking := elections.lacking(key_id):
+def _proposed(elections: Elections, key: str, *, former: bool) -> Finding:
+    found = f"{key!r} is first in EVERGRANT_KEYS and does not seal yet"
+    if lacking := elections.lacking(key):
         return warn(
             "proposed key", f"{found}: {named(lacking)} do not hold it",
-            f"restart with {key_id!r} in EVERGRANT_KEYS",
+            f"restart with {id_of(key)!r} in EVERGRANT_KEYS, the same key everywhere",
         )  # fmt: skip
     if former:
         return warn(

@@ -43,8 +43,8 @@ def upgrade() -> None:
     op.create_table(
         "deployment",
         sa.Column("singleton", sa.Boolean(), server_default=sa.text("true"), nullable=False),
-        sa.Column("sealing_key_id", sa.Text()),
-        sa.Column("former_key_ids", ARRAY(sa.Text()), server_default=sa.text("'{}'::text[]"), nullable=False),
+        sa.Column("sealing_key", sa.Text()),
+        sa.Column("former_keys", ARRAY(sa.Text()), server_default=sa.text("'{}'::text[]"), nullable=False),
         sa.Column("identity", sa.Text()),
         _instant("guarded_since"),
         sa.Column("guard_found", JSONB()),
