@@ -220,7 +220,7 @@ def named(processes: Sequence[Process]) -> str:
 
 def _not_elected(key: str, election: Election) -> str:
     return (
-        f"nothing was changed: {key!r} cannot seal yet, because these processes lack it, or hold another one of "
-        f"its id: {named(election.lacking)}; restart them with {id_of(key)!r} in {VARIABLE}, the same key "
+        f"nothing was changed: {key!r} cannot seal yet, because these processes lack it, or hold another one "
+        f"of its id: {named(election.lacking)}; restart them with {id_of(key)!r} in {VARIABLE}, the same key "
         "everywhere"
     )
