@@ -48,10 +48,10 @@ def _parse_entry(entry: str, place: str) -> tuple[str, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class KeyRing:
-    """The keys that open, and the one among them that seals. `repr` shows ids only.
+    """The keys that open, and the one among them that is to seal. `repr` shows ids only.
 
     Attributes:
-        ids: Of all keys, in the order of the setting; the first one seals.
+        ids: Of all keys, in the order of the setting; the first one is to seal, once everybody holds it.
     """
 
     ids: tuple[str, ...]
@@ -86,7 +86,7 @@ class KeyRing:
 
     @property
     def sealing_id(self) -> str:
-        """The id of the key that seals."""
+        """The id of the key that is to seal."""
         return self.ids[0]
 
     @property
