@@ -29,7 +29,8 @@ class Settings(BaseSettings):
         database_url: Postgres, ``postgresql://user:password@host:port/database``.
         redis_url: Broker, result backend and coordination, ``redis://`` or ``rediss://``.
         data_dir: What the embedded default keeps.
-        keys: The key ring, ``id:base64-of-32-bytes``, comma-separated; the first seals, all open.
+        keys: The key ring, ``id:base64-of-32-bytes``, comma-separated; all open, and the first one seals
+            as soon as every process holds it.
         providers_file: TOML file that adds or overrides provider definitions.
         worker_threads: Threads of one worker process, each refreshing one token at a time.
         bulk_workers: Worker processes that `evergrant up` starts for the bulk queues.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
+from domain.errors import EvergrantError
 from providers.catalogue import load as load_catalogue
 from providers.client import ProviderClient
 from providers.http import Wire
@@ -17,6 +18,7 @@ from services.admission import Admission
 from services.checks import HealthChecks
 from services.housekeeping import Housekeeping
 from services.imports import Importer
+from services.keys.election import KeyElection
 from services.providers import ProviderDesk
 from services.rates import SharedRates
 from services.refresh.callers import Callers
@@ -34,6 +36,7 @@ from services.settings import Settings
 from services.staged import StagedWatch
 from storage.alerts import AlertStore
 from storage.connections import ConnectionStore
+from storage.elections import Elections
 from storage.engine import Engine, make_engine
 from storage.holds import HoldStore
 from storage.importing import Importer as BatchWriter
@@ -42,6 +45,7 @@ from storage.keys import KeyRing
 from storage.migrate import check_schema
 from storage.processes import ProcessStore
 from storage.sealing import Sealer
+from storage.sealing_key import SealingKey
 from storage.staging.shelf import Shelf
 from storage.staging.spool import Spool
 from storage.tokens.store import TokenStore
@@ -58,7 +62,13 @@ class Servers:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything a process may need, wired once."""
+    """Everything a process may need, wired once.
+
+    Attributes:
+        owner: Names this process in leases and in the register.
+        ring: The keys that it holds.
+        election: Joined once; a process that registers joins again after that, and looks every few seconds.
+    """
 
     settings: Settings
     engine: Engine
@@ -73,6 +83,9 @@ class Services:
     sweeper: Sweeper
     housekeeping: Housekeeping
     importer: Importer
+    owner: str
+    ring: KeyRing
+    election: KeyElection
 
     def close(self) -> None:
         """Close pools and clients. Called once, after the last task."""
@@ -99,16 +112,27 @@ def wire(
         check: Refuse a database whose schema is not this code's.
 
     Raises:
-        ConfigurationError: A key, URL, definition or the schema is wrong; names it and how to mend it.
+        ConfigurationError: A key, URL, definition or the schema is wrong, or the key is missing that all
+            processes seal with; names it and how to mend it.
         ServiceUnavailable: Postgres does not answer.
     """
     ring = KeyRing.parse(servers.keys)
     catalogue = load_catalogue(settings.providers_file)
     # Two spare connections: the breaker's and the scheduler's short reads never wait for a refresh.
     engine = make_engine(servers.database_url, pool_size=threads + 2, application_name=f"evergrant-{role}")
+    # Never the same twice: a doubt may outlive the process that presented, and its id must not come again.
+    host = socket.gethostname()
+    owner = f"{host}:{os.getpid()}:{role}:{secrets.token_hex(4)}"
+    sealing = SealingKey(ring.sealing_id)
+    election = KeyElection(Elections(engine), ring, sealing, process_id=owner)
     if check:
-        check_schema(engine)
-    sealer = Sealer(ring)
+        try:
+            check_schema(engine)
+            election.join()
+        except EvergrantError:
+            engine.dispose()
+            raise
+    sealer = Sealer(ring, sealing)
     tokens = TokenStore(engine, sealer)
     connections = ConnectionStore(engine)
     alert_store = AlertStore(engine)
@@ -117,9 +141,6 @@ def wire(
     client = ProviderClient(wire_to_providers)
     holds = HoldStore(engine)
     admission = Admission(holds, SharedRates(servers.redis_url), threads=threads)
-    # Never the same twice: a doubt may outlive the process that presented, and its id must not come again.
-    host = socket.gethostname()
-    owner = f"{host}:{os.getpid()}:{role}:{secrets.token_hex(4)}"
     flights = Flights()
     staging = Staging(Spool(settings.spool_dir), Shelf(servers.redis_url), sealer, owner=owner)
     failures = FailedAttempts(admission, Recorder(tokens, admission))
@@ -148,8 +169,11 @@ def wire(
         checks=HealthChecks(tokens, desk, admission, client),
         scheduler=Scheduler(tokens, desk, admission, queue_seconds=settings.queue_seconds),
         sweeper=Sweeper(
-            staging, flights, processes, alert_store, tokens.land, role=role, host=host, key_ids=ring.ids
+            staging, flights, processes, alert_store, tokens.land, ring, election, role=role, host=host
         ),
         housekeeping=Housekeeping(engine, alert_store, holds, desk, StagedWatch(processes, alert_store)),
         importer=Importer(BatchWriter(engine, sealer), desk, clock=lambda: database_time(engine)),
+        owner=owner,
+        ring=ring,
+        election=election,
     )

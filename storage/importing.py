@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, Row, delete
 from domain.schedule import Schedule
 from domain.token import Credentials, Status
 from storage.alerts import resolve_connections
+from storage.elections import agreed_sealer
 from storage.engine import transaction
 from storage.importing_statements import (
     CREATE,
@@ -141,6 +142,7 @@ class Importer:
     def _wave(
         self, connection: Connection, wave: Mapping[int, NewConnection], *, replace: bool
     ) -> dict[int, ImportResult]:
+        sealer = agreed_sealer(connection, self._sealer)
         keys = [line.key for line in wave.values()]
         found = connection.execute(
             EXISTING,
@@ -167,10 +169,10 @@ class Importer:
                     replaced[place] = row.id
                 case _:
                     kept[place] = row.id
-        created = self._create(connection, wave, fresh)
+        created = self._create(connection, wave, fresh, sealer)
         results |= {place: ImportResult("created", fresh[place]) for place in created}
         changed = self._update_details(connection, wave, kept, replaced)
-        self._replace(connection, wave, replaced)
+        self._replace(connection, wave, replaced, sealer)
         for places, outcome in ((kept, "kept"), (replaced, "replaced")):
             for place, connection_id in places.items():
                 results[place] = ImportResult(
@@ -192,7 +194,11 @@ class Importer:
         return "kept"
 
     def _create(
-        self, connection: Connection, wave: Mapping[int, NewConnection], fresh: Mapping[int, UUID]
+        self,
+        connection: Connection,
+        wave: Mapping[int, NewConnection],
+        fresh: Mapping[int, UUID],
+        sealer: Sealer,
     ) -> list[int]:
         """Create connections with tokens; returns the places of those that nobody else created first."""
         if not fresh:
@@ -203,7 +209,7 @@ class Importer:
         ]
         made = set(connection.execute(CREATE, {"rows": rows}).scalars())
         created = [place for place, connection_id in fresh.items() if connection_id in made]
-        tokens = [self._token_row(fresh[place], wave[place]) for place in created]
+        tokens = [self._token_row(fresh[place], wave[place], sealer) for place in created]
         connection.execute(INSERT_TOKENS, {"rows": tokens})
         connection.execute(NOTE, {"kind": "imported", "ids": list(made)})
         return created
@@ -223,12 +229,18 @@ class Importer:
         return set(connection.execute(UPDATE_DETAILS, {"rows": rows}).scalars()) if rows else set()
 
     def _replace(
-        self, connection: Connection, wave: Mapping[int, NewConnection], replaced: Mapping[int, UUID]
+        self,
+        connection: Connection,
+        wave: Mapping[int, NewConnection],
+        replaced: Mapping[int, UUID],
+        sealer: Sealer,
     ) -> None:
         if not replaced:
             return
         ids = list(replaced.values())
-        rows = [self._token_row(connection_id, wave[place]) for place, connection_id in replaced.items()]
+        rows = [
+            self._token_row(connection_id, wave[place], sealer) for place, connection_id in replaced.items()
+        ]
         connection.execute(REPLACE_TOKENS, {"rows": rows})
         connection.execute(delete(spare_tokens).where(spare_tokens.c.connection_id.in_(ids)))
         resolve_connections(connection, ids)
@@ -237,18 +249,18 @@ class Importer:
     def _details(self, line: NewConnection) -> dict[str, object]:
         return {"scope": list(line.scope), "metadata": dict(line.metadata)}
 
-    def _token_row(self, connection_id: UUID, line: NewConnection) -> dict[str, object]:
+    def _token_row(self, connection_id: UUID, line: NewConnection, sealer: Sealer) -> dict[str, object]:
         refresh, schedule = line.credentials.refresh_token, line.schedule
-        access = self._sealer.seal(line.credentials.access_token, token_ref("access_token", connection_id))
+        access = sealer.seal(line.credentials.access_token, token_ref("access_token", connection_id))
         sealed = digest = None
         if refresh is not None:
-            sealed = self._sealer.seal(refresh, token_ref("refresh_token", connection_id))
-            digest = self._sealer.digest(refresh, connection_id)
+            sealed = sealer.seal(refresh, token_ref("refresh_token", connection_id))
+            digest = sealer.digest(refresh, connection_id)
         return {
             "connection_id": str(connection_id),
             "provider_id": line.provider_id,
             "grant_id": str(uuid4()),
-            "key_id": self._sealer.key_id,
+            "key_id": sealer.key_id,
             "access_token": _hex(access),
             "refresh_token": _hex(sealed),
             "refresh_digest": _hex(digest),

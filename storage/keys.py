@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import re
 import secrets
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from domain.errors import ConfigurationError, KeyMissing
 
 VARIABLE: Final = "EVERGRANT_KEYS"
 KEY_BYTES: Final = 32
+#: Between id and digest of a fingerprint; no id holds it.
+_MARK: Final = ":"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _FORM = "`id:base64-of-32-bytes`, comma-separated, the first one seals"
 _MEND = "`openssl rand -base64 32` makes a key"
@@ -45,10 +48,10 @@ def _parse_entry(entry: str, place: str) -> tuple[str, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class KeyRing:
-    """The keys that open, and the one among them that seals. `repr` shows ids only.
+    """The keys that open, and the one among them that is to seal. `repr` shows ids only.
 
     Attributes:
-        ids: Of all keys, in the order of the setting; the first one seals.
+        ids: Of all keys, in the order of the setting; the first one is to seal, once everybody holds it.
     """
 
     ids: tuple[str, ...]
@@ -83,8 +86,25 @@ class KeyRing:
 
     @property
     def sealing_id(self) -> str:
-        """The id of the key that seals."""
+        """The id of the key that is to seal."""
         return self.ids[0]
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """The keys' names that tell two keys of the same id apart, in the order of `ids`.
+
+        Made of the id and 64 bits of a digest, from which nobody learns anything about a random key.
+        """
+        return tuple(self.fingerprint(key_id) for key_id in self.ids)
+
+    def fingerprint(self, key_id: str) -> str:
+        """Return one key's name among `fingerprints`.
+
+        Raises:
+            KeyMissing: The ring does not hold it.
+        """
+        digest = hmac.digest(self.key(key_id), b"evergrant/fingerprint/1/", "sha256")
+        return f"{key_id}{_MARK}{digest[:8].hex()}"
 
     def key(self, key_id: str) -> bytes:
         """Return the raw key.
@@ -96,6 +116,11 @@ class KeyRing:
             return self._keys[key_id]
         except KeyError:
             raise KeyMissing(key_id) from None
+
+
+def id_of(fingerprint: str) -> str:
+    """Return the key's id in its fingerprint."""
+    return fingerprint.partition(_MARK)[0]
 
 
 def generate(key_id: str | None = None) -> str:

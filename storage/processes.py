@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Engine, bindparam, delete, func, select, text, update
+from sqlalchemy import Connection, Engine, bindparam, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.types import Text
@@ -50,6 +50,9 @@ class Process:
 
     Attributes:
         gone_at: When somebody made sure that it has ended and left nothing to land; None: not known.
+        key_ids: The fingerprints of the keys that it can open with, in the order of its ring.
+        sealing_key_id: The key that it seals with; nothing that it sealed with another one is on its way any
+            more. None: it has not said yet.
     """
 
     id: str
@@ -63,6 +66,7 @@ class Process:
     unsafe: int
     key_ids: tuple[str, ...]
     staged_key_ids: tuple[str, ...]
+    sealing_key_id: str | None
     now: datetime
 
     @property
@@ -89,6 +93,11 @@ _REPORT: Final = (
 )
 
 
+def all_processes(connection: Connection) -> list[Process]:
+    """Return every registered process, the oldest first, as a transaction of the caller's sees them."""
+    return [_process(row) for row in connection.execute(_ALL)]
+
+
 class ProcessStore:
     """Each call is one statement. Raises `ServiceUnavailable`."""
 
@@ -99,6 +108,9 @@ class ProcessStore:
         """Enter a process, or enter it anew; returns Postgres' time at that moment.
 
         From then on it counts as living, and as not having settled anything stamped later.
+
+        Args:
+            key_ids: `KeyRing.fingerprints`: whether everybody holds a key is asked by these.
         """
         values = {"role": role, "host": host, "key_ids": list(key_ids)}
         entering = (
@@ -151,7 +163,7 @@ class ProcessStore:
     def all(self) -> list[Process]:
         """Return every registered process, the oldest first."""
         with single(self._auto) as connection:
-            return [_process(row) for row in connection.execute(_ALL)]
+            return all_processes(connection)
 
     def forget(self) -> int:
         """Remove the rows of processes that ended long ago and left nothing; returns how many."""

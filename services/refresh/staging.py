@@ -9,9 +9,10 @@ from uuid import UUID
 
 import structlog
 
-from domain.errors import SealBroken, ServiceUnavailable
+from domain.errors import ServiceUnavailable
 from storage.sealing import Sealer
 from storage.staging.envelope import Envelope, seal_answer
+from storage.staging.resealing import StagedResealer
 from storage.staging.shelf import Shelf
 from storage.staging.spool import Spool
 from storage.tokens.landing import Landing, LandResult
@@ -47,6 +48,11 @@ class Staging:
         return self._owner
 
     @property
+    def key_id(self) -> str:
+        """The key that seals what is staged now."""
+        return self._sealer.key_id
+
+    @property
     def spool(self) -> Spool:
         """The local one."""
         return self._spool
@@ -58,8 +64,10 @@ class Staging:
 
     def keep(self, landing: Landing) -> Kept:
         """Stage an answer wherever it can be; never raises for a place that refuses."""
-        envelope = seal_answer(landing, self._owner, self._sealer)
-        return Kept(self._into_spool(envelope), self._onto_shelf(envelope))
+        # Until it lies there, this process does not say that it has left the key.
+        with self._sealer.pinned() as sealer:
+            envelope = seal_answer(landing, self._owner, sealer)
+            return Kept(self._into_spool(envelope), self._onto_shelf(envelope))
 
     def drop(self, connection_id: UUID, attempt_id: UUID) -> None:
         """Forget an answer that has landed; a copy that cannot be removed now recognises itself later."""
@@ -102,25 +110,9 @@ class Staging:
         )  # fmt: skip
         return result
 
-    def reseal(self, key_id: str) -> tuple[int, int]:
-        """Seal anew, with the key that seals now, what another key has sealed; returns (done, left).
-
-        Args:
-            key_id: Of the key that seals now. What cannot be opened is left and counted.
-        """
-        done = left = 0
-        places: list[tuple[list[Envelope], Callable[[Envelope], None]]] = [(self.spooled(), self._spool.put)]
-        with suppress(ServiceUnavailable):
-            places.append((list(self.shelved()), self._shelf.put))
-        for envelopes, put in places:
-            for envelope in envelopes:
-                try:
-                    if envelope.key_id != key_id:
-                        put(envelope.resealed(self._sealer))
-                        done += 1
-                except (SealBroken, ServiceUnavailable, OSError):
-                    left += 1
-        return done, left
+    def reseal(self) -> None:
+        """Seal anew, with the key that seals now, what another key has sealed; what cannot be, is left."""
+        StagedResealer(self._spool, self._shelf, self._sealer).reseal(self._sealer.key_id, lambda _: None)
 
     def _into_spool(self, envelope: Envelope) -> bool:
         try:

@@ -16,9 +16,11 @@ import structlog
 
 from domain.errors import SealBroken, ServiceUnavailable
 from services import alerts
+from services.keys.election import KeyElection
 from services.refresh.flights import Flights
 from services.refresh.staging import Staging
 from storage.alerts import AlertStore
+from storage.keys import KeyRing
 from storage.processes import ProcessReport, ProcessStore
 from storage.staging.envelope import Envelope
 from storage.staging.life import LifeLock, dead_owners
@@ -41,10 +43,11 @@ class Sweeper:
         processes: ProcessStore,
         alert_store: AlertStore,
         land: Callable[[Landing], LandResult],
+        ring: KeyRing,
+        election: KeyElection,
         *,
         role: str,
         host: str,
-        key_ids: tuple[str, ...],
     ) -> None:
         """Take what it works with.
 
@@ -56,7 +59,8 @@ class Sweeper:
         self._processes = processes
         self._alerts = alert_store
         self._land = land
-        self._role, self._host, self._key_ids = role, host, key_ids
+        self._ring, self._election = ring, election
+        self._role, self._host = role, host
         self._life = LifeLock(staging.spool.folder, staging.owner)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -67,7 +71,7 @@ class Sweeper:
         """Register this process, land what lies here, and go on sweeping in a thread of its own.
 
         Raises:
-            ConfigurationError: The spool cannot be used.
+            ConfigurationError: The spool cannot be used, or the key is missing that all processes seal with.
             ServiceUnavailable: Postgres does not answer.
         """
         self._staging.spool.prepare()
@@ -105,7 +109,10 @@ class Sweeper:
             with suppress(ServiceUnavailable):
                 self._land_all(self._staging.shelved())
             self._take_over(dead, spooled)
+        self._reseal(spooled)
         self._report(spooled)
+        # After the report of what is staged, as the election asks for.
+        self._election.look()
         self._tell_unsafe()
 
     def _run(self) -> None:
@@ -156,9 +163,15 @@ class Sweeper:
 
     def _register(self) -> None:
         now = self._processes.register(
-            self._staging.owner, role=self._role, host=self._host, key_ids=self._key_ids
+            self._staging.owner, role=self._role, host=self._host, key_ids=self._ring.fingerprints
         )
         self._flights.note_time(now)
+        self._election.join()
+
+    def _reseal(self, spooled: list[Envelope]) -> None:
+        """Seal anew what another key sealed, so that the other key can be taken out one day."""
+        if any(envelope.key_id != self._staging.key_id for envelope in spooled):
+            self._staging.reseal()
 
     def _report(self, spooled: list[Envelope]) -> None:
         # A spool that cannot be read settles nothing.

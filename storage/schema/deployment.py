@@ -23,9 +23,11 @@ processes = Table(
     # Answers of it that are received and not landed: in its spool or in Redis, and in its memory alone.
     Column("staged", Integer, nullable=False, server_default=text("0")),
     Column("unsafe", Integer, nullable=False, server_default=text("0")),
-    # The keys that it can open with, and those that seal what lies in its spool.
+    # The fingerprints of the keys that it can open with, and the ids of those that seal what is in its spool.
     Column("key_ids", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     Column("staged_key_ids", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    # The key that it seals with, once nothing that it sealed with another one is on its way any more.
+    Column("sealing_key_id", Text),
     comment="Who presents, and how far each has settled: what recovery and key rotation wait for.",
 )
 
@@ -34,8 +36,10 @@ deployment = Table(
     metadata,
     # One row.
     Column("singleton", Boolean, primary_key=True, server_default=text("true")),
-    # The key that seals, agreed by all processes; null until the first one starts.
-    Column("sealing_key_id", Text),
+    # The fingerprint of the key that seals, agreed by all processes; null until the first one starts.
+    Column("sealing_key", Text),
+    # Those of the keys that sealed before it. No process proposes one of them again by itself.
+    Column("former_keys", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     # The server that this database was last known to live on: system identifier and timeline.
     Column("identity", Text),
     # Since when nothing of rotating providers is presented, because this looks like a restored backup.

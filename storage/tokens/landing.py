@@ -18,6 +18,7 @@ from storage.activity import Note, record
 from storage.alerts import resolve_connections
 from storage.engine import single, transaction
 from storage.schema import spare_tokens
+from storage.sealing import Sealer
 from storage.tokens.base import StoreBase
 from storage.tokens.landing_statements import LAND, STANDING
 from storage.tokens.rows import spare_ref, token_ref
@@ -99,10 +100,14 @@ class Landings(StoreBase):
         Raises:
             ServiceUnavailable: Whether it landed is unknown; land it again.
         """
+        with self._sealer.pinned() as sealer:
+            return self._land(landing, sealer)
+
+    def _land(self, landing: Landing, sealer: Sealer) -> LandResult:
         digests: list[bytes] = []
         if landing.credentials.refresh_token is not None:
-            digests = self._sealer.digests(landing.credentials.refresh_token, landing.connection_id)
-        parameters = self._parameters(landing, digests)
+            digests = sealer.digests(landing.credentials.refresh_token, landing.connection_id)
+        parameters = self._parameters(landing, digests, sealer)
         with single(self._auto) as connection:
             version = connection.execute(
                 LAND[False, landing.scope is not None], parameters
@@ -110,23 +115,23 @@ class Landings(StoreBase):
         if version is not None:
             return Landed(version, was_alerted=False)
         with transaction(self._engine) as connection:
-            return self._land_otherwise(connection, landing, parameters, digests)
+            return self._land_otherwise(connection, landing, parameters, digests, sealer)
 
-    def _parameters(self, landing: Landing, digests: list[bytes]) -> dict[str, object]:
+    def _parameters(self, landing: Landing, digests: list[bytes], sealer: Sealer) -> dict[str, object]:
         connection_id, refresh = landing.connection_id, landing.credentials.refresh_token
         schedule = landing.schedule
-        access = self._sealer.seal(landing.credentials.access_token, token_ref("access_token", connection_id))
+        access = sealer.seal(landing.credentials.access_token, token_ref("access_token", connection_id))
         parameters: dict[str, object] = {
             "wanted_id": connection_id,
             "of_grant": landing.grant_id,
             "presented_version": landing.presented_version,
             "by_attempt": landing.attempt_id,
-            "sealed_by": self._sealer.key_id,
+            "sealed_by": sealer.key_id,
             "keep_refresh": landing.keep_refresh and refresh is None,
             "new_access": access,
             "new_refresh": None
             if refresh is None
-            else self._sealer.seal(refresh, token_ref("refresh_token", connection_id)),
+            else sealer.seal(refresh, token_ref("refresh_token", connection_id)),
             "new_digest": digests[0] if digests else None,
             "same_digests": digests,
             "new_issued_at": schedule.issued_at,
@@ -141,7 +146,12 @@ class Landings(StoreBase):
         return parameters
 
     def _land_otherwise(
-        self, connection: Connection, landing: Landing, parameters: dict[str, object], digests: list[bytes]
+        self,
+        connection: Connection,
+        landing: Landing,
+        parameters: dict[str, object],
+        digests: list[bytes],
+        sealer: Sealer,
     ) -> LandResult:
         """Land where alerts are to be resolved, or say why the answer does not land and keep it."""
         row = connection.execute(STANDING, parameters).one_or_none()
@@ -160,7 +170,7 @@ class Landings(StoreBase):
         if not set(digests).isdisjoint(row.spent_digests):
             # Its refresh token was the row's once and has been replaced since: it landed long ago.
             return AlreadyLanded(row.version)
-        if self._put_aside(connection, landing, digests):
+        if self._put_aside(connection, landing, digests, sealer):
             kept = Note("answer_superseded", detail={"presented_version": landing.presented_version})
             record(
                 connection,
@@ -173,7 +183,9 @@ class Landings(StoreBase):
             return Superseded(row.version)
         return AlreadyLanded(row.version)
 
-    def _put_aside(self, connection: Connection, landing: Landing, digests: list[bytes]) -> bool:
+    def _put_aside(
+        self, connection: Connection, landing: Landing, digests: list[bytes], sealer: Sealer
+    ) -> bool:
         """Keep the answer as a spare; False if it is one already."""
         connection_id, attempt_id = landing.connection_id, landing.attempt_id
         access, refresh = landing.credentials.access_token, landing.credentials.refresh_token
@@ -182,11 +194,11 @@ class Landings(StoreBase):
             "connection_id": connection_id,
             "grant_id": landing.grant_id,
             "version": landing.presented_version,
-            "key_id": self._sealer.key_id,
-            "access_token": self._sealer.seal(access, spare_ref("access_token", connection_id, attempt_id)),
+            "key_id": sealer.key_id,
+            "access_token": sealer.seal(access, spare_ref("access_token", connection_id, attempt_id)),
             "refresh_token": None
             if refresh is None
-            else self._sealer.seal(refresh, spare_ref("refresh_token", connection_id, attempt_id)),
+            else sealer.seal(refresh, spare_ref("refresh_token", connection_id, attempt_id)),
             "refresh_digest": digests[0] if digests else None,
             "issued_at": landing.schedule.issued_at,
             "expires_at": landing.schedule.expires_at,

@@ -13,6 +13,7 @@ from storage.activity import Note, record
 from storage.alerts import resolve_connections
 from storage.engine import transaction
 from storage.schema import spare_tokens, tokens
+from storage.sealing import Sealer
 from storage.tokens.base import StoreBase
 from storage.tokens.landing_statements import SPENT_WITH_CURRENT
 from storage.tokens.rows import spare_ref, token_ref
@@ -60,7 +61,7 @@ class Spares(StoreBase):
             SealBroken: The spare cannot be opened with this key ring; nothing was changed.
         """
         fence = {"wanted_id": connection_id, "of_grant": grant_id, "at_version": version}
-        with transaction(self._engine) as connection:
+        with self._sealer.pinned() as sealer, transaction(self._engine) as connection:
             row = connection.execute(_STANDING, fence).one_or_none()
             if row is None or row.status == Status.DISCONNECTED:
                 return False
@@ -72,7 +73,7 @@ class Spares(StoreBase):
                     raise AssertionError("unreachable: only spares with a refresh token were selected")
                 # Not by the stored digest: the ring may have had another first key then.
                 if spent.isdisjoint(self._sealer.digests(refresh, connection_id)):
-                    self._promote(connection, row, spare, credentials.access_token, refresh)
+                    self._promote(connection, row, spare, credentials.access_token, refresh, sealer)
                     return True
             return False
 
@@ -83,6 +84,7 @@ class Spares(StoreBase):
         spare: Row[*tuple[Any, ...]],
         access: SecretStr,
         refresh: SecretStr,
+        sealer: Sealer,
     ) -> None:
         connection_id, attempt_id = spare.connection_id, spare.attempt_id
         promotion = (
@@ -91,10 +93,10 @@ class Spares(StoreBase):
             .values(
                 status=Status.ACTIVE.value,
                 version=tokens.c.version + 1,
-                key_id=self._sealer.key_id,
-                access_token=self._sealer.seal(access, token_ref("access_token", connection_id)),
-                refresh_token=self._sealer.seal(refresh, token_ref("refresh_token", connection_id)),
-                refresh_digest=self._sealer.digest(refresh, connection_id),
+                key_id=sealer.key_id,
+                access_token=sealer.seal(access, token_ref("access_token", connection_id)),
+                refresh_token=sealer.seal(refresh, token_ref("refresh_token", connection_id)),
+                refresh_digest=sealer.digest(refresh, connection_id),
                 spent_digests=tokens.c.spent_digests if row.refresh_digest is None else SPENT_WITH_CURRENT,
                 issued_at=spare.issued_at,
                 expires_at=spare.expires_at,

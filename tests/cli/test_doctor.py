@@ -39,7 +39,8 @@ def test_workers_that_do_not_run_are_missed(deployed: Shell, simulator: Simulato
     shell = deployed.having(EVERGRANT_KEYS=generate("another"), EVERGRANT_BING_CLIENT_SECRET=None)
     trouble = failed(shell.json("doctor", status=1))
 
-    assert set(trouble) == {"queues", "key", "provider"}
+    assert set(trouble) == {"queues", "sealing key", "key", "provider"}
+    assert "EVERGRANT_KEYS does not hold it" in trouble["sealing key"]
     assert "evergrant worker --queues refresh,health,on_demand,control" in trouble["queues"]
     assert "2 tokens" in trouble["key"]
     assert "not in EVERGRANT_KEYS" in trouble["key"]

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from domain.asks import Outcome
-from storage.keys import generate
+from tests.services.keyed import wire_without_key
 from tests.services.world import SCHEDULED, World, line_of
 
 pytestmark = pytest.mark.servers
@@ -93,7 +93,7 @@ def test_a_check_that_can_open_the_token_again_ends_its_alert(world: World) -> N
     """The key is back: the next healthy check says so, without waiting for a refresh weeks away."""
     connected = world.connect("strict")
     world.update("check_due_at = now(), refresh_due_at = now() + interval '50 minutes'", connected)
-    world.check(connected, services=world.wire(keys=generate("k9")))
+    world.check(connected, services=wire_without_key(world, "k9"))
     assert world.alert_kinds() == ["unreadable"]
 
     world.check(connected)

@@ -8,6 +8,7 @@ from domain.asks import Outcome
 from domain.health import CheckOutcome
 from domain.token import Status
 from storage.keys import generate
+from tests.services.keyed import wire_without_key
 from tests.services.world import FORCED, World
 
 pytestmark = pytest.mark.servers
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.servers
 def test_an_unreadable_token_is_set_aside_until_its_key_is_back(world: World) -> None:
     """Nothing is presented, one critical alert names the key and the way to mend it, and nothing is lost."""
     connected = world.connect("strict")
-    blind = world.wire(keys=generate("k2"))
+    blind = wire_without_key(world, "k2")
 
     result = world.refresh(connected, services=blind)
 
@@ -39,7 +40,7 @@ def test_an_unreadable_token_is_set_aside_until_its_key_is_back(world: World) ->
 
     assert world.refresh(connected, services=both).outcome is Outcome.REFRESHED
     assert world.alerts() == []
-    assert world.row(connected)["key_id"] == "k3"
+    assert world.row(connected)["key_id"] == "k1"
     assert world.opens(connected, both)
     assert world.presented(connected) == 1
 
@@ -47,7 +48,7 @@ def test_an_unreadable_token_is_set_aside_until_its_key_is_back(world: World) ->
 def test_an_unreadable_token_that_is_only_checked_is_told_too(world: World) -> None:
     """No refresh would ever notice it at WordPress; the check does, and the next healthy one resolves it."""
     connected = world.connect("wordpress")
-    blind = world.wire(keys=generate("k2"))
+    blind = wire_without_key(world, "k2")
 
     results = [world.check(connected, services=blind) for _ in range(2)]
 
@@ -67,7 +68,7 @@ def test_a_doubt_stays_a_doubt_when_it_cannot_be_read(world: World) -> None:
     began = world.row(connected)["first_presented_at"]
     world.update("presented_at = presented_at - interval '1 minute', refresh_due_at = now()", connected)
 
-    result = world.refresh(connected, services=world.wire(keys=generate("k2")))
+    result = world.refresh(connected, services=wire_without_key(world, "k2"))
 
     row = world.row(connected)
     assert (result.code, row["status"], row["first_presented_at"]) == ("unreadable", Status.IN_DOUBT, began)

@@ -12,7 +12,7 @@ import structlog
 
 from domain.token import Status
 from services.wiring import Services
-from storage.keys import generate
+from tests.services.keyed import wire_without_key
 from tests.services.simulated import DIALECTS
 from tests.services.world import FORCED, Connected, World, line_of
 
@@ -80,7 +80,7 @@ def lived_through(world: World, services: Services) -> list[object]:
     site = world.connect("wordpress")
     world.sim.revoke([site.grant.grant_id])
     said += [world.check(site, services=services), world.check(site, services=services)]
-    blind = world.wire(keys=generate("k9"))
+    blind = wire_without_key(world, "k9")
     unreadable = world.connect("gsc")
     said.append(world.refresh(unreadable, services=blind))
     lapsed = world.connect("bing")

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from domain.errors import ConfigurationError, KeyMissing, SealBroken
-from storage.keys import KeyRing, generate
+from storage.keys import KeyRing, generate, id_of
 from storage.sealing import DIGEST_BYTES, RowRef, Sealer
 from tests.storage.making import a_sealer
 
@@ -110,6 +110,17 @@ def test_nothing_shows_a_key_or_a_value() -> None:
 
     assert repr(ring) == "KeyRing(ids=('k1',))"
     assert KEY not in f"{ring} {Sealer(ring)!r} {vars(Sealer(ring))}"
+
+
+def test_a_fingerprint_names_a_key_and_not_its_id_alone() -> None:
+    """Two keys of one id differ in it, the same key always has the same, and it holds no part of the key."""
+    one, again, other = (
+        KeyRing.parse(SecretStr(f"k1:{key}")).fingerprints[0] for key in (KEY, KEY, OTHER_KEY)
+    )
+
+    assert one == again != other
+    assert id_of(one) == id_of(other) == "k1"
+    assert (b"k" * 4).hex() not in one
 
 
 def test_digests_recognise_a_token_of_a_connection_alone() -> None:

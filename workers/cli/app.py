@@ -29,7 +29,7 @@ COMMANDS: Final = {
     "connections": ("connections", "Import, list and show the grants that Evergrant keeps."),
     "alerts": ("alerts", "List and acknowledge incidents."),
     "providers": ("providers", "List the providers that Evergrant knows."),
-    "keys": ("keys", "Make a key ring."),
+    "keys": ("keys", "Make a key ring, list its keys, change to another key."),
     "doctor": ("doctor", "Look at every setting, server, key, schema version and process."),
 }
 #: Steps of `evergrant up`, not for people.

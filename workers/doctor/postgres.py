@@ -1,4 +1,4 @@
-"""The doctor's look at Postgres, its schema, and the keys that its rows need."""
+"""The doctor's look at Postgres, its schema, and what its rows need."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final
 from domain.errors import ConfigurationError, ServiceUnavailable
 from services.wiring import Servers
 from storage.engine import Engine, make_engine
-from storage.inspection import connections_by_provider, key_ids_in_use, openable, server_version
+from storage.inspection import connections_by_provider, server_version
 from storage.keys import KeyRing
 from storage.migrate import check_schema
-from storage.sealing import Sealer
 from workers.doctor.finding import Finding, fail, ok
+from workers.doctor.keys import examine_keys
 from workers.doctor.staging import examine_processes
 
 LEAST_VERSION: Final = 14
@@ -38,7 +38,7 @@ def examine_postgres(
         check_schema(engine)
         yield ok("schema", "is this version's")
         if ring is not None:
-            yield from _keys(engine, ring)
+            yield from examine_keys(engine, ring)
         yield from _providers(engine, here, at_workers)
         yield from examine_processes(engine)
     except ServiceUnavailable as error:
@@ -55,22 +55,6 @@ def _server(engine: Engine) -> Iterator[Finding]:
         yield fail("postgres", f"is version {version}", f"use Postgres {LEAST_VERSION} or newer")
     else:
         yield ok("postgres", f"answers, version {version}")
-
-
-def _keys(engine: Engine, ring: KeyRing) -> Iterator[Finding]:
-    for key_id, count in sorted(key_ids_in_use(engine).items()):
-        if key_id in ring.ids and not openable(engine, Sealer(ring), key_id):
-            yield fail(
-                "key", f"{count} tokens are sealed with another key of the id {key_id!r}",
-                f"put the key back that was {key_id!r} when they were sealed",
-            )  # fmt: skip
-        elif key_id in ring.ids:
-            yield ok("key", f"{key_id} opens {count} tokens")
-        else:
-            yield fail(
-                "key", f"{count} tokens are sealed with {key_id!r}, which is not in EVERGRANT_KEYS",
-                f"put the key {key_id!r} back",
-            )  # fmt: skip
 
 
 def _providers(engine: Engine, here: frozenset[str], at_workers: frozenset[str]) -> Iterator[Finding]:

@@ -43,7 +43,8 @@ def upgrade() -> None:
     op.create_table(
         "deployment",
         sa.Column("singleton", sa.Boolean(), server_default=sa.text("true"), nullable=False),
-        sa.Column("sealing_key_id", sa.Text()),
+        sa.Column("sealing_key", sa.Text()),
+        sa.Column("former_keys", ARRAY(sa.Text()), server_default=sa.text("'{}'::text[]"), nullable=False),
         sa.Column("identity", sa.Text()),
         _instant("guarded_since"),
         sa.Column("guard_found", JSONB()),
@@ -123,6 +124,7 @@ def _create_processes() -> None:
         sa.Column("unsafe", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("key_ids", ARRAY(sa.Text()), server_default=sa.text("'{}'::text[]"), nullable=False),
         sa.Column("staged_key_ids", ARRAY(sa.Text()), server_default=sa.text("'{}'::text[]"), nullable=False),
+        sa.Column("sealing_key_id", sa.Text()),
         sa.PrimaryKeyConstraint("id", name="pk_processes"),
         comment="Who presents, and how far each has settled: what recovery and key rotation wait for.",
     )

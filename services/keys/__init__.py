@@ -1,0 +1,1 @@
+"""The keys that seal: how the processes agree on one, and how everything is sealed anew under it."""
