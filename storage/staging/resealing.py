@@ -20,7 +20,7 @@ class StagedResealer:
     An answer that lands at the same moment may be written once more: its next landing recognises itself.
     """
 
-    name = "staged answers"
+    name = "staged"
 
     def __init__(self, spool: Spool, shelf: Shelf, sealer: Sealer) -> None:
         self._spool = spool
