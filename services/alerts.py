@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from domain.policy import HoldReason
 from domain.token import ConnectionRef, ReauthReason
@@ -37,6 +38,8 @@ _REAUTH: Final = {
 
 #: How the scope of a provider's health checks ends.
 CHECKS: Final = "|check"
+#: … and that of its revocations.
+REVOCATIONS: Final = "|revoke"
 
 
 def needs_reauth(ref: ConnectionRef, display_name: str, reason: ReauthReason, *, code: str) -> AlertSpec:
@@ -98,6 +101,8 @@ def provider_held(
     """Calls to a provider are stopped: it refuses our client, does not answer, or asked us to stay away."""
     if scope.endswith(CHECKS):
         display_name = f"{display_name} (health checks)"
+    if scope.endswith(REVOCATIONS):
+        display_name = f"{display_name} (revocations)"
     if reason is HoldReason.CLIENT_MISCONFIGURED:
         variable = "EVERGRANT_" + provider_id.upper().replace("-", "_")
         title = f"{display_name} refuses our client ({code})"
@@ -127,6 +132,32 @@ def provider_held(
         help=advice,
         provider_id=provider_id,
         connection_id=None,
+        detail={"code": code},
+    )
+
+
+def not_revoked(
+    connection_id: UUID,
+    provider_id: str,
+    display_name: str,
+    *,
+    user_id: str,
+    code: str,
+    manage_url: str | None,
+) -> AlertSpec:
+    """A disconnected grant may live on at its provider, because it could not be revoked there for a day."""
+    where = f"{display_name}'s account settings" if manage_url is None else manage_url
+    return AlertSpec(
+        cause=f"connection:{connection_id}:not_revoked",
+        kind="not_revoked",
+        severity="warning",
+        title=f"The {display_name} grant of user {user_id} was not revoked",
+        help=f"The user disconnected it, and it was erased here, but {display_name} did not take the "
+        f"revocation for 24 hours (last: {code!r}). The grant may still live there, although Evergrant has "
+        f"no token of it any more. The user can remove the app under {where}. Acknowledge this alert when he "
+        "has been told; it ends when he connects again.",
+        provider_id=provider_id,
+        connection_id=connection_id,
         detail={"code": code},
     )
 

@@ -15,6 +15,7 @@ from providers.client import ProviderClient
 from providers.http import Wire
 from services.admission import Admission
 from services.checks import HealthChecks
+from services.disconnecting import Disconnection
 from services.housekeeping import Housekeeping
 from services.imports import Importer
 from services.providers import ProviderDesk
@@ -22,20 +23,25 @@ from services.rates import SharedRates
 from services.refresh.callers import Callers
 from services.refresh.failing import FailedAttempts
 from services.refresh.landing import Lander
+from services.refresh.leftovers import Leftovers
 from services.refresh.presentation import Presentation
 from services.refresh.protocol import RefreshProtocol
 from services.refresh.recording import Recorder
 from services.refresh.recovery import Recovery
+from services.revocations import Revocations
 from services.scheduling import Scheduler
 from services.settings import Settings
 from storage.alerts import AlertStore
 from storage.connections import ConnectionStore
+from storage.disconnecting import DisconnectStore
 from storage.engine import Engine, make_engine
 from storage.holds import HoldStore
 from storage.importing import Importer as BatchWriter
 from storage.inspection import database_time
 from storage.keys import KeyRing
+from storage.leftovers import LeftoverStore
 from storage.migrate import check_schema
+from storage.revocations import RevocationStore
 from storage.sealing import Sealer
 from storage.tokens.store import TokenStore
 
@@ -65,6 +71,9 @@ class Services:
     scheduler: Scheduler
     housekeeping: Housekeeping
     importer: Importer
+    disconnection: Disconnection
+    revocations: Revocations
+    leftovers: Leftovers
 
     def close(self) -> None:
         """Close pools and clients. Called once, after the last task."""
@@ -111,7 +120,10 @@ def wire(
     # Never the same twice: a doubt may outlive the process that presented, and its id must not come again.
     owner = f"{socket.gethostname()}:{os.getpid()}:{role}:{secrets.token_hex(4)}"
     failures = FailedAttempts(admission, Recorder(tokens, admission))
-    presentation = Presentation(tokens, client, admission, Lander(tokens), failures)
+    leftovers = Leftovers(LeftoverStore(engine, sealer), tokens, desk)
+    presentation = Presentation(tokens, client, admission, Lander(tokens), failures, leftovers)
+    outbox = RevocationStore(engine, sealer)
+    revocations = Revocations(outbox, desk, admission, client)
     return Services(
         settings=settings,
         engine=engine,
@@ -125,6 +137,9 @@ def wire(
         ),
         checks=HealthChecks(tokens, desk, admission, client),
         scheduler=Scheduler(tokens, desk, admission, queue_seconds=settings.queue_seconds),
-        housekeeping=Housekeeping(engine, alert_store, holds, desk),
+        housekeeping=Housekeeping(engine, alert_store, holds, outbox, desk),
         importer=Importer(BatchWriter(engine, sealer), desk, clock=lambda: database_time(engine)),
+        disconnection=Disconnection(tokens, DisconnectStore(engine, sealer), desk, revocations),
+        revocations=revocations,
+        leftovers=leftovers,
     )

@@ -19,6 +19,7 @@ from services.admission import Admission
 from services.providers import ReadyProvider
 from services.refresh.failing import FailedAttempts
 from services.refresh.landing import Lander
+from services.refresh.leftovers import Leftovers
 from services.refresh.result import RefreshResult, of_token
 from storage.activity import Note
 from storage.tokens.claims import Claimed
@@ -38,6 +39,7 @@ class Presentation:
         admission: Admission,
         lander: Lander,
         failures: FailedAttempts,
+        leftovers: Leftovers,
         *,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
@@ -47,6 +49,7 @@ class Presentation:
         self._admission = admission
         self._lander = lander
         self._failures = failures
+        self._leftovers = leftovers
         self._clock = clock
         self._jitter = jitter
 
@@ -144,7 +147,7 @@ class Presentation:
                 log.warning("answer_superseded", version=version, **words)
                 return None
             case Gone():
-                log.warning("answer_for_a_gone_grant", **words)
+                self._leftovers.gone(landing, result)
                 return None
 
     def _punctuality(self, claimed: Claimed, known: float) -> dict[str, object]:

@@ -1,0 +1,78 @@
+"""Siblings: living connections that a revocation would end too, because they share client and account.
+
+Google revokes all grants of one user to one client together. Which providers share a client is known to the
+caller; who shares an account is answered here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+
+@dataclass(frozen=True, slots=True)
+class Kin:
+    """The providers at which one client has one revocation endpoint.
+
+    Attributes:
+        scope: Names client and endpoint; holds no secret.
+        provider_ids: All of them, the one in question included.
+    """
+
+    scope: str
+    provider_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whose grant is in question. `account_id` is "" where it is not known."""
+
+    user_id: str
+    account_id: str
+
+
+# The same account, or the same user with nothing that tells his accounts apart.
+_SIBLINGS: Final = text("""
+    SELECT c.id
+      FROM connections c
+      JOIN tokens t ON t.connection_id = c.id
+     WHERE c.provider_id = ANY(CAST(:kin AS text[]))
+       AND t.status <> 'disconnected'
+       AND c.id IS DISTINCT FROM CAST(:except AS uuid)
+       AND ((c.account_id <> '' AND c.account_id = :account)
+            OR (c.user_id = :user AND (c.account_id = '' OR :account = '')))
+     ORDER BY c.id
+     LIMIT 100
+""")
+_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:scope, 0))")
+
+
+def living_siblings(
+    connection: Connection, kin: Kin, holder: Holder, *, besides: UUID | None = None
+) -> tuple[UUID, ...]:
+    """Return the living connections that share client and account, at most a hundred.
+
+    Args:
+        besides: Left out: the connection that is being ended; None leaves out none.
+    """
+    parameters = {
+        "kin": list(kin.provider_ids),
+        "except": besides,
+        "account": holder.account_id,
+        "user": holder.user_id,
+    }
+    found: Sequence[UUID] = connection.execute(_SIBLINGS, parameters).scalars().all()
+    return tuple(found)
+
+
+def one_at_a_time(connection: Connection, kin: Kin) -> None:
+    """Wait until no other transaction ends a connection of these providers, until this one has ended.
+
+    Two siblings that are disconnected at the same moment would otherwise each take the other for living, and
+    nobody would revoke.
+    """
+    connection.execute(_LOCK, {"scope": f"evergrant:revoke:{kin.scope}"})
