@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -15,10 +15,10 @@ import structlog
 from domain.errors import ServiceUnavailable
 from domain.provider import Rotation
 from domain.timing import ROOMY, timing_of
-from domain.token import Status
+from domain.token import ConnectionRef
 from services.providers import ProviderDesk, ReadyProvider
 from services.revocations import Fate, Revocations
-from storage.disconnecting import DisconnectStore, Ended, Ending, Held
+from storage.disconnecting import DisconnectStore, Ended, Ending, Held, NotEnded
 from storage.tokens.store import TokenStore
 
 log = structlog.get_logger(__name__)
@@ -40,6 +40,7 @@ class DisconnectOutcome(StrEnum):
     ERASED_ONLY = "erased_only"
     NOT_FOUND = "not_found"
     ALREADY = "already"
+    RECONNECTED = "reconnected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,13 @@ class DisconnectResult:
         }
 
 
+_NOT_ENDED: Final[dict[NotEnded, DisconnectOutcome]] = {
+    "missing": DisconnectOutcome.NOT_FOUND,
+    "already": DisconnectOutcome.ALREADY,
+    "reconnected": DisconnectOutcome.RECONNECTED,
+}
+
+
 class Disconnection:
     """One per process; thread-safe."""
 
@@ -102,7 +110,8 @@ class Disconnection:
 
         A presentation under way is waited for, about a deadline long, so that the token which it brings is
         the one that is revoked; after that the connection is ended all the same, and what arrives later is
-        revoked then. The revocation is tried at once; if that fails, the outbox goes on with it.
+        revoked then. The revocation is tried at once; if that fails, the outbox goes on with it. Whoever
+        connects anew in the meantime keeps his new grant: nothing more is ended than what was there.
 
         Raises:
             ServiceUnavailable: Postgres is away; whether the connection was ended is unknown: ask again.
@@ -110,25 +119,24 @@ class Disconnection:
         row = self._tokens.read(connection_id)
         if row is None:
             return DisconnectResult(DisconnectOutcome.NOT_FOUND, connection_id)
-        if row[1].status is Status.DISCONNECTED:
-            return DisconnectResult(DisconnectOutcome.ALREADY, connection_id)
-        ended = self._end(connection_id, row[0].provider_id)
-        if ended == "missing":
-            return DisconnectResult(DisconnectOutcome.NOT_FOUND, connection_id)
-        if ended == "already":
-            return DisconnectResult(DisconnectOutcome.ALREADY, connection_id)
-        result = self._revoked(connection_id, row[0].provider_id, ended)
+        ref, token, _ = row
+        ended = self._end(ref, token.grant_id)
+        if isinstance(ended, str):
+            return DisconnectResult(_NOT_ENDED[ended], connection_id)
+        result = self._revoked(connection_id, ref.provider_id, ended)
         log.info(
-            "disconnected", connection_id=str(connection_id), provider=row[0].provider_id,
+            "disconnected", connection_id=str(connection_id), provider=ref.provider_id,
             outcome=str(result.outcome), reason=result.reason,
         )  # fmt: skip
         return result
 
-    def _end(self, connection_id: UUID, provider_id: str) -> Ended | Literal["missing", "already"]:
-        how, deadline = self._how(provider_id)
+    def _end(self, ref: ConnectionRef, grant_id: UUID) -> Ended | NotEnded:
+        how, deadline = self._how(ref.provider_id)
         give_up_at = self._clock() + (deadline + LANDING).total_seconds()
         while True:
-            ended = self._store.end(connection_id, how, patient=self._clock() < give_up_at)
+            ended = self._store.end(
+                ref.connection_id, how, grant_id=grant_id, patient=self._clock() < give_up_at
+            )
             if not isinstance(ended, Held):
                 return ended
             self._sleep(POLL)

@@ -84,6 +84,8 @@ class Ended:
     unresolved: bool
 
 
+#: There is no such connection; it is disconnected; the user has connected anew.
+NotEnded = Literal["missing", "already", "reconnected"]
 _LOCKED: Final = (
     select(
         tokens,
@@ -139,11 +141,12 @@ class DisconnectStore:
         self._sealer = sealer
 
     def end(
-        self, connection_id: UUID, how: Ending, *, patient: bool
-    ) -> Ended | Held | Literal["missing", "already"]:
+        self, connection_id: UUID, how: Ending, *, grant_id: UUID, patient: bool
+    ) -> Ended | Held | NotEnded:
         """Erase the connection's tokens and mark it as disconnected, in one transaction.
 
         Args:
+            grant_id: What is to be ended; a grant that has taken its place is left alone.
             patient: Leave a row alone whose refresh token is being presented, and say until when.
         """
         with transaction(self._engine) as connection:
@@ -154,6 +157,8 @@ class DisconnectStore:
                 return "missing"
             if row.status == Status.DISCONNECTED:
                 return "already"
+            if row.grant_id != grant_id:
+                return "reconnected"
             if patient and row.lease_until is not None and row.lease_until > row.now:
                 return Held(row.lease_until)
             return self._end(connection, row, how)

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Row,
     bindparam,
     delete,
+    exists,
     func,
     not_,
     or_,
@@ -32,7 +33,7 @@ from domain.token import TokenKind
 from storage.activity import Note, record
 from storage.alerts import AlertSpec, open_alert
 from storage.engine import autocommit, single, transaction
-from storage.schema import pending_revocations
+from storage.schema import deployment, pending_revocations
 from storage.sealing import RowRef, Sealer
 from storage.siblings import Holder, Kin, living_siblings
 
@@ -77,6 +78,7 @@ class PendingRevocation:
 
 _TABLE: Final = pending_revocations
 _NOW: Final = func.clock_timestamp()
+_GUARDED: Final = exists().where(deployment.c.guarded_since.is_not(None))
 _FENCE: Final = (_TABLE.c.id == bindparam("wanted"), _TABLE.c.attempts == bindparam("taken"))
 
 
@@ -135,6 +137,9 @@ class RevocationStore:
     ) -> PendingRevocation | None:
         """Take the revocation that has been due for longest; None if none is due.
 
+        None is due in a database that looks like a restored backup: what waits there may have been made
+        since, and the grant have been given anew.
+
         Args:
             lease: How long nobody else takes it.
             only: Take this one, due or not, unless somebody has taken it before.
@@ -142,7 +147,7 @@ class RevocationStore:
         """
         wanted = select(_TABLE.c.id).order_by(_TABLE.c.next_at).limit(1)
         if only is None:
-            wanted = wanted.where(_TABLE.c.next_at <= _NOW)
+            wanted = wanted.where(_TABLE.c.next_at <= _NOW, not_(_GUARDED))
         else:
             wanted = wanted.where(_TABLE.c.id == only, or_(_TABLE.c.attempts == 0, _TABLE.c.next_at <= _NOW))
         if without:

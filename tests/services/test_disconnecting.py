@@ -252,6 +252,35 @@ def test_a_check_under_way_does_not_bring_it_back(world: World) -> None:
     assert world.row(connected)["status"] == Status.DISCONNECTED
 
 
+def test_who_connects_anew_meanwhile_keeps_his_new_grant(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disconnect waited for a refresh of the grant before, which is no longer there to be ended."""
+    connected = world.connect("strict")
+    user = user_of(world, connected)
+    worker, _ = slow_refresh(world, connected, 3)
+    waits, goes_on = threading.Event(), threading.Event()
+
+    def sleep(_: float) -> None:
+        waits.set()
+        assert goes_on.wait(30)
+
+    monkeypatch.setattr(world.services.disconnection, "_sleep", sleep)
+    with ThreadPoolExecutor() as pool:
+        ending = pool.submit(disconnect, world, connected)
+        assert waits.wait(30)
+        anew = reconnect(world, world.sim.mint("strict")[0], "strict", user)
+        goes_on.set()
+        result = ending.result()
+    worker.join(30)
+
+    assert result.outcome is DisconnectOutcome.RECONNECTED
+    assert world.row(anew)["status"] == Status.ACTIVE
+    assert world.opens(anew)
+    assert world.alive(anew)
+    assert "disconnected" not in world.kinds(connected)
+
+
 def test_an_unknown_connection_is_not_found(world: World) -> None:
     """Nothing is written for it."""
     unknown = Connected(world.connect("bing").id, "bing", world.sim.mint("bing")[0])

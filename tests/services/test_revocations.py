@@ -266,3 +266,17 @@ def test_a_dead_provider_keeps_nobody_elses_waiting(world: World) -> None:
 
     assert dead_reason(world, google) == "revoked_by_client"
     assert revocations_at(world, "strict") - before <= 1
+
+
+def test_a_restored_backup_revokes_nothing_by_itself(world: World) -> None:
+    """What waits in it may be long done, and the grant given anew to the database that went on."""
+    connected = world.connect("strict")
+    left_to_the_outbox(world, connected)
+    pass_outbox_time(world, HOUR)
+    world.rows("UPDATE deployment SET guarded_since = now() RETURNING 1")
+    assert world.services.revocations.drain() == 0
+    assert world.alive(connected)
+
+    world.rows("UPDATE deployment SET guarded_since = NULL RETURNING 1")
+
+    assert world.services.revocations.drain() == 1

@@ -58,6 +58,11 @@ def disconnect_connection(
             result = services.disconnection.disconnect(ref.connection_id)
     if result.outcome is DisconnectOutcome.NOT_FOUND:
         raise EvergrantError(f"no connection has the id {ref.connection_id}")
+    if result.outcome is DisconnectOutcome.RECONNECTED:
+        raise EvergrantError(
+            f"{ref.connection_id} was connected anew while a refresh was waited for; the new grant was left "
+            "alone. Ask again to end it"
+        )
     _say(result, name)
 
 
