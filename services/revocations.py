@@ -42,7 +42,9 @@ DENIED: Final = timedelta(seconds=10)
 
 
 class Fate(StrEnum):
-    """What became of one revocation."""
+    """What became of one revocation. `PENDING` and `UNWELL`: it waits in the outbox, with `UNWELL` because
+    the provider, and not this token, is the trouble.
+    """
 
     REVOKED = "revoked"
     NOT_ALIVE = "not_alive"
@@ -50,6 +52,7 @@ class Fate(StrEnum):
     NO_ENDPOINT = "no_revoke_endpoint"
     GAVE_UP = "gave_up"
     PENDING = "revocation_pending"
+    UNWELL = "provider_unwell"
 
 
 class Revocations:
@@ -84,7 +87,8 @@ class Revocations:
         """
         pending = self._store.take(lease=LEASE, only=revocation_id)
         # Somebody else has it already, and will finish it.
-        return Fate.PENDING if pending is None else self._revoke(pending, deadline)
+        fate = Fate.PENDING if pending is None else self._revoke(pending, deadline)
+        return Fate.PENDING if fate is Fate.UNWELL else fate
 
     def drain(self) -> int:
         """Make the revocations that are due, as many as fit into `BUDGET`; returns how many are done.
@@ -110,9 +114,10 @@ class Revocations:
             pending = self._store.take(lease=LEASE, without=unwell)
             if pending is None:
                 break
-            if self._revoke(pending, DEADLINE) is Fate.PENDING:
+            fate = self._revoke(pending, DEADLINE)
+            if fate is Fate.UNWELL:
                 unwell.append(pending.provider_id)
-            else:
+            elif fate is not Fate.PENDING:
                 done += 1
         return done
 
@@ -122,12 +127,12 @@ class Revocations:
         if self._desk.revocable(pending.provider_id) is False:
             return self._finish(pending, Fate.NO_ENDPOINT, Note("revocation_dropped", Fate.NO_ENDPOINT))
         if not isinstance(provider, ReadyProvider):
-            return self._later(pending, provider.code)
+            return self._later(pending, provider.code, Fate.UNWELL)
         try:
             token = self._store.open(pending)
         except SealBroken as broken:
             log.error("revocation_unreadable", connection_id=str(pending.connection_id), why=str(broken))
-            return self._later(pending, "unreadable")
+            return self._later(pending, "unreadable", Fate.PENDING)
         with self._admission.admit(provider.revoke_scope) as gate:
             if isinstance(gate, Denied):
                 return self._denied(pending, gate)
@@ -157,7 +162,8 @@ class Revocations:
             fate = Fate.REVOKED if failure is None else Fate.NOT_ALIVE
             was = {"token": str(pending.kind), "attempts": pending.attempts, "was_alive": failure is None}
             return self._finish(pending, fate, Note("revoked", detail=was))
-        return self._later(pending, failure.code, retry_after=failure.retry_after)
+        fate = Fate.PENDING if hold_reason(failure) is None else Fate.UNWELL
+        return self._later(pending, failure.code, fate, retry_after=failure.retry_after)
 
     def _finish(self, pending: PendingRevocation, fate: Fate, note: Note) -> Fate:
         self._store.finish(pending, note)
@@ -171,13 +177,15 @@ class Revocations:
         """Come back when the breaker may be closed; a rate or a share that is in use says nothing bad."""
         if gate.retry_at is None:
             self._store.again(pending, DENIED, counted=False)
-            return Fate.PENDING
+            return Fate.UNWELL
         if pending.age >= GIVE_UP_AFTER:
             return self._give_up(pending, gate.code)
         self._store.again(pending, max(DENIED, gate.retry_at - pending.now), counted=False)
-        return Fate.PENDING
+        return Fate.UNWELL
 
-    def _later(self, pending: PendingRevocation, code: str, *, retry_after: timedelta | None = None) -> Fate:
+    def _later(
+        self, pending: PendingRevocation, code: str, fate: Fate, *, retry_after: timedelta | None = None
+    ) -> Fate:
         if pending.age >= GIVE_UP_AFTER:
             return self._give_up(pending, code)
         wait = backoff(pending.attempts, lifetime=None, jitter=self._jitter(), retry_after=retry_after)
@@ -186,7 +194,7 @@ class Revocations:
             "revocation_failed", connection_id=str(pending.connection_id), provider=pending.provider_id,
             code=code, attempts=pending.attempts, seconds=round(wait.total_seconds(), 1),
         )  # fmt: skip
-        return Fate.PENDING
+        return fate
 
     def _give_up(self, pending: PendingRevocation, code: str) -> Fate:
         name = self._desk.display_name(pending.provider_id)

@@ -255,8 +255,9 @@ def test_a_dead_provider_keeps_nobody_elses_waiting(world: World) -> None:
     """One failure, and its others are left alone for the rest of the run."""
     google = world.connect("gsc")
     left_to_the_outbox(world, google)
-    strict = world.connect_many("strict", 5)
-    world.sim.fault("status", endpoint="revoke", dialect="strict", status=400, error="odd", count=None)
+    # Too few for the breaker.
+    strict = world.connect_many("strict", 3)
+    world.sim.fault("status", endpoint="revoke", dialect="strict", status=503, count=None)
     for connected in strict:
         disconnect(world, connected)
     before = revocations_at(world, "strict")
@@ -266,6 +267,20 @@ def test_a_dead_provider_keeps_nobody_elses_waiting(world: World) -> None:
 
     assert dead_reason(world, google) == "revoked_by_client"
     assert revocations_at(world, "strict") - before <= 1
+
+
+def test_a_token_that_is_the_trouble_itself_keeps_no_other_waiting(world: World) -> None:
+    """The provider is well, and refuses one token for a reason of its own."""
+    first, second = world.connect_many("strict", 2)
+    left_to_the_outbox(world, first)
+    world.sim.fault("status", endpoint="revoke", dialect="strict", status=503)
+    disconnect(world, second)
+    pass_outbox_time(world, HOUR)
+    world.sim.fault("status", endpoint="revoke", dialect="strict", status=400, error="odd")
+
+    assert world.services.revocations.drain() == 1
+
+    assert {dead_reason(world, item) for item in (first, second)} == {None, "revoked_by_client"}
 
 
 def test_a_restored_backup_revokes_nothing_by_itself(world: World) -> None:
