@@ -101,7 +101,8 @@ def provider_held(
     """Calls to a provider are stopped: it refuses our client, does not answer, or asked us to stay away."""
     if scope.endswith(CHECKS):
         display_name = f"{display_name} (health checks)"
-    if scope.endswith(REVOCATIONS):
+    revoking = scope.endswith(REVOCATIONS)
+    if revoking:
         display_name = f"{display_name} (revocations)"
     if reason is HoldReason.CLIENT_MISCONFIGURED:
         variable = "EVERGRANT_" + provider_id.upper().replace("-", "_")
@@ -124,10 +125,16 @@ def provider_held(
             "Calls are held back and one probe at a time is sent; valid tokens are still served. The alert "
             "ends by itself with the first success. Nothing needs to be done unless it lasts."
         )
+    if revoking:
+        advice = (
+            "Disconnected grants are not revoked meanwhile; nobody's token depends on it. What waits is "
+            "tried for a day, one probe at a time, and the alert ends by itself with the first success. If "
+            "it lasts, check the client's id and secret and the definition's revoke_url."
+        )
     return AlertSpec(
         cause=provider_cause(scope),
         kind=f"provider_{reason}",
-        severity="critical",
+        severity="warning" if revoking else "critical",
         title=title,
         help=advice,
         provider_id=provider_id,

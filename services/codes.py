@@ -22,11 +22,6 @@ MESSAGES: Final = {
     "busy": "too many callers wait for this provider already",
     "not_found": "no such connection",
     "disconnected": "the connection was disconnected",
-    "shared_with_sibling": "another connection lives on the same grant; it was erased here alone",
-    "no_revoke_endpoint": "the provider takes no revocations; it was erased here alone",
-    "revocation_pending": "the provider did not confirm yet; the revocation is tried again for a day",
-    "not_alive": "the provider knew no living token any more",
-    "gave_up": "the revocation could not be made; see the open alert",
     "unreadable": "the sealed token cannot be opened; see the open alert",
 }
 

@@ -6,13 +6,18 @@ import os
 import pty
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
+from services.settings import Settings
+from services.wiring import Servers, Services, wire
 from simulator.client import MintedGrant
 from simulator.process import SimulatorProcess
 from tests.acceptance.deployment import EVERGRANT, import_line, start_process
@@ -35,6 +40,26 @@ def imported(shell: Shell, grant: MintedGrant, provider_id: str, **names: object
 def outbox(shell: Shell) -> list[Any]:
     with psycopg.connect(shell.environment["EVERGRANT_DATABASE_URL"]) as connection:
         return connection.execute("SELECT attempts FROM pending_revocations").fetchall()
+
+
+def pass_a_minute(shell: Shell) -> None:
+    with psycopg.connect(shell.environment["EVERGRANT_DATABASE_URL"]) as connection:
+        connection.execute("UPDATE pending_revocations SET next_at = next_at - interval '1 minute'")
+
+
+@contextmanager
+def another_process(shell: Shell) -> Iterator[Services]:
+    """What a worker of the same deployment is wired with."""
+    environment = shell.environment
+    servers = Servers(
+        *(SecretStr(environment[f"EVERGRANT_{name}"]) for name in ("DATABASE_URL", "REDIS_URL", "KEYS"))
+    )
+    settings = Settings(
+        providers_file=Path(environment["EVERGRANT_PROVIDERS_FILE"]), data_dir=shell.folder / "data"
+    )
+    services = wire(settings, servers, environment, role="other", threads=2)
+    yield services
+    services.close()
 
 
 def test_a_connection_is_revoked_and_erased(deployed: Shell, simulator: SimulatorProcess) -> None:
@@ -120,6 +145,12 @@ def test_a_killed_command_leaves_the_revocation_to_the_next(
     assert deployed.json("connections", "list")[0]["status"] == "disconnected"
     assert outbox(deployed) == [(1,)]
     assert simulator.client.grant(grant.grant_id)["alive"]
+    with another_process(deployed) as other:
+        assert other.revocations.drain() == 0, "it is the killed one's for a minute"
+        pass_a_minute(deployed)
+        assert other.revocations.drain() == 1
+    assert simulator.client.grant(grant.grant_id)["dead_reason"] == "revoked_by_client"
+    assert outbox(deployed) == []
 
 
 @pytest.mark.parametrize(("answer", "status"), [(b"n\n", 1), (b"y\n", 0)])

@@ -125,7 +125,9 @@ def test_a_wrong_client_holds_the_revocations_back(world: World) -> None:
         assert disconnect(world, connected).reason == "revocation_pending"
     assert [hold["scope"] for hold in world.holds()] == ["strict|sim-strict-client|revoke"]
     assert world.alert_kinds() == ["provider_client_misconfigured"]
-    assert "(revocations)" in world.alerts()[0]["title"]
+    (alert,) = world.alerts()
+    assert "(revocations)" in alert["title"]
+    assert alert["severity"] == "warning"
     world.services.housekeeping.run()
     assert len(world.holds()) == 1, "something waits for it"
     world.sim.restore_settings()
