@@ -35,19 +35,23 @@ class Holder:
     account_id: str
 
 
-# The same account, or the same user with nothing that tells his accounts apart.
-_SIBLINGS: Final = text("""
+_LIVING: Final = """
     SELECT c.id
       FROM connections c
       JOIN tokens t ON t.connection_id = c.id
      WHERE c.provider_id = ANY(CAST(:kin AS text[]))
        AND t.status <> 'disconnected'
        AND c.id IS DISTINCT FROM CAST(:except AS uuid)
-       AND ((c.account_id <> '' AND c.account_id = :account)
-            OR (c.user_id = :user AND (c.account_id = '' OR :account = '')))
+       AND {whose}
      ORDER BY c.id
      LIMIT 100
-""")
+"""
+#: The same account, or the same user where nothing tells his accounts apart. Two statements, or Postgres
+#: would plan for the half of a table that has no account.
+_SAME_ACCOUNT: Final = "c.account_id <> '' AND c.account_id = :account"
+_UNTOLD: Final = "c.user_id = :user AND c.account_id = ''"
+_OF_ACCOUNT: Final = text(_LIVING.format(whose=f"(({_SAME_ACCOUNT}) OR ({_UNTOLD}))"))
+_OF_USER: Final = text(_LIVING.format(whose="c.user_id = :user"))
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:scope, 0))")
 
 
@@ -59,13 +63,11 @@ def living_siblings(
     Args:
         besides: Left out: the connection that is being ended; None leaves out none.
     """
-    parameters = {
-        "kin": list(kin.provider_ids),
-        "except": besides,
-        "account": holder.account_id,
-        "user": holder.user_id,
-    }
-    found: Sequence[UUID] = connection.execute(_SIBLINGS, parameters).scalars().all()
+    parameters = {"kin": list(kin.provider_ids), "except": besides, "user": holder.user_id}
+    statement = _OF_USER
+    if holder.account_id:
+        statement, parameters["account"] = _OF_ACCOUNT, holder.account_id
+    found: Sequence[UUID] = connection.execute(statement, parameters).scalars().all()
     return tuple(found)
 
 
