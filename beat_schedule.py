@@ -11,6 +11,8 @@ SECONDS_BETWEEN_REFRESH_TICKS: Final = 1.0
 SECONDS_BETWEEN_HEALTH_TICKS: Final = 2.0
 #: Housekeeping looks for connections whose provider cannot be called, and tells.
 SECONDS_BETWEEN_HOUSEKEEPING: Final = 60.0
+#: Tokens of disconnected grants that the provider has not taken back yet.
+SECONDS_BETWEEN_REVOCATIONS: Final = 10.0
 
 BEAT_SCHEDULE: Final = {
     "schedule-refreshes": {
@@ -26,6 +28,11 @@ BEAT_SCHEDULE: Final = {
     "housekeeping": {
         "task": "evergrant.housekeeping",
         "schedule": SECONDS_BETWEEN_HOUSEKEEPING,
+        "options": {"queue": "control"},
+    },
+    "process-revocations": {
+        "task": "evergrant.process_revocations",
+        "schedule": SECONDS_BETWEEN_REVOCATIONS,
         "options": {"queue": "control"},
     },
 }

@@ -28,6 +28,13 @@ class ReauthReason(StrEnum):
     TOKEN_REVOKED = "token_revoked"  # noqa: S105 - a reason, not a credential
 
 
+class TokenKind(StrEnum):
+    """The two tokens of a grant, by the names that revocation calls them (RFC 7009 §2.1)."""
+
+    REFRESH_TOKEN = "refresh_token"  # noqa: S105 - a kind, not a credential
+    ACCESS_TOKEN = "access_token"  # noqa: S105 - a kind, not a credential
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionRef:
     """Who a token belongs to. `account_id` is "" where a user has one account at the provider."""

@@ -1,4 +1,4 @@
-"""Presents refresh tokens and checks access tokens: prepared first, sent once, judged strictly."""
+"""Presents refresh tokens, checks and revokes tokens: prepared first, sent once, judged strictly."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Protocol
 
 from pydantic import SecretStr
 
-from domain.token import Answer, Credentials
+from domain.token import Answer, Credentials, TokenKind
 from providers.app_credentials import AppCredentials
 from providers.definition import ProviderDefinition
 from providers.http import WireAnswer, WireRequest
-from providers.judgement import CheckResult, judge_check, judge_token
-from providers.requests import PreparedCall, prepare_check, prepare_refresh
+from providers.judgement import CheckResult, judge_check, judge_revoke, judge_token
+from providers.requests import PreparedCall, prepare_check, prepare_refresh, prepare_revoke
 
 
 class Exchanges(Protocol):
@@ -86,3 +86,24 @@ class ProviderClient:
         prepared = prepare_check(definition, app, access_token)
         answer = self._wire.exchange(prepared.request, deadline=deadline)
         return judge_check(definition, answer, secrets=prepared.secrets)
+
+    def revoke(
+        self,
+        definition: ProviderDefinition,
+        app: AppCredentials | None,
+        token: SecretStr,
+        kind: TokenKind,
+        *,
+        deadline: timedelta,
+    ) -> None:
+        """Ask the provider to revoke a token (RFC 7009). May be repeated, after an unknown outcome as well.
+
+        Raises:
+            GrantRejected: The token was not alive any more.
+            ClientMisconfigured: The provider refuses our client or the endpoint; nothing was revoked.
+            ProviderError: Any other kind: the token may still be alive; try again.
+            ConfigurationError: The provider has no revocation endpoint, or the token cannot be sent.
+        """
+        prepared = prepare_revoke(definition, app, token, kind)
+        answer = self._wire.exchange(prepared.request, deadline=deadline)
+        judge_revoke(definition, answer, secrets=prepared.secrets)

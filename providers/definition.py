@@ -35,6 +35,7 @@ class Endpoint(StrEnum):
 
     TOKEN = "token"  # noqa: S105 - an endpoint's name
     CHECK = "check"
+    REVOKE = "revoke"
 
 
 class Outcome(StrEnum):
@@ -124,7 +125,7 @@ class Judgement(_Table):
     def _says_when(self) -> Self:
         if self.status is None and self.code is None:
             raise ValueError("needs a status, a code or both; a rule that matches everything judges nothing")
-        if self.outcome is Outcome.INSUFFICIENT_SCOPE and self.on is Endpoint.TOKEN:
+        if self.outcome is Outcome.INSUFFICIENT_SCOPE and self.on is not Endpoint.CHECK:
             raise ValueError('outcome "insufficient_scope" belongs to checks (on = "check")')
         return self
 
@@ -133,6 +134,8 @@ class ProviderDefinition(_Table):
     """A provider, as its TOML table describes it. Durations are whole seconds in TOML.
 
     Attributes:
+        revoke_url: Takes a token back (RFC 7009); None: the provider has nothing of the kind.
+        manage_url: Where a user sees and removes the apps that he has let in; None where it is not known.
         rotation: None means unknown: treated as optional without a window.
         replay_window: How long after a presentation the same refresh token may be presented again.
         access_token_lifetime: Used where an answer names none; None means unknown.
@@ -151,6 +154,7 @@ class ProviderDefinition(_Table):
     authorize_url: Url | None = None
     token_url: Url | None = None
     revoke_url: Url | None = None
+    manage_url: Url | None = None
     client_auth: ClientAuth = ClientAuth.CLIENT_SECRET_POST
     body_format: BodyFormat = BodyFormat.FORM
     scopes: tuple[Word, ...] = ()

@@ -63,6 +63,21 @@ _CHECK_CODES: Final[Mapping[str, _Kind]] = {
     "temporarily_unavailable": Unavailable,
     "server_error": Unavailable,
 }
+#: RFC 7009 §2.2.1, RFC 6749 §5.2, and what providers say of a token that is dead already (§2.2 wants 200).
+#: Repeating a revocation costs nothing, so trouble of any kind is a reason to come back.
+_REVOKE_CODES: Final[Mapping[str, _Kind]] = {
+    "invalid_token": GrantRejected,
+    "invalid_grant": GrantRejected,
+    "invalid_client": ClientMisconfigured,
+    "unauthorized_client": ClientMisconfigured,
+    "temporarily_unavailable": Unavailable,
+    "server_error": Unavailable,
+}
+_CODES: Final = {
+    Endpoint.TOKEN: _TOKEN_CODES,
+    Endpoint.CHECK: _CHECK_CODES,
+    Endpoint.REVOKE: _REVOKE_CODES,
+}
 _BEARER_ERROR: Final = re.compile(r'\berror\s*=\s*"?([A-Za-z_]{1,64})"?')
 #: An error code that is words, perhaps with a number behind: everything else a provider puts there (a
 #: sentence, an identifier, a token) is not passed on.
@@ -133,6 +148,24 @@ def judge_check(
     raise _failure(kind or Unavailable, name or _shown(code, answer.status, secrets), answer)
 
 
+def judge_revoke(definition: ProviderDefinition, answer: WireAnswer, *, secrets: Iterable[str] = ()) -> None:
+    """Return if the provider has revoked the token, or says so as RFC 7009 §2.2 has it of any other token.
+
+    Raises:
+        GrantRejected: It knows no living token of this kind: there is nothing to revoke any more.
+        ProviderError: Any other kind: the token may still be alive.
+    """
+    document = json_object(answer.body)
+    failure = _by_rule(definition, Endpoint.REVOKE, answer, document, secrets)
+    if failure is not None:
+        raise failure
+    code = _error_code(document)
+    if 200 <= answer.status < 300 and code is None:
+        return
+    kind, name = _default(Endpoint.REVOKE, code, answer.status)
+    raise _failure(kind or Unavailable, name or _shown(code, answer.status, secrets), answer)
+
+
 def _alive(
     definition: ProviderDefinition, answer: WireAnswer, document: dict[str, Any] | None
 ) -> CheckResult:
@@ -182,7 +215,7 @@ def _default(endpoint: Endpoint, code: str | None, status: int) -> tuple[_Kind, 
 
     A server in trouble, or one that is counting our requests, is believed about nothing else.
     """
-    codes = _TOKEN_CODES if endpoint is Endpoint.TOKEN else _CHECK_CODES
+    codes = _CODES[endpoint]
     if code is not None and code in codes and status < 500 and status != 429:
         return codes[code], code
     return _by_status(endpoint, status)
@@ -192,6 +225,8 @@ def _by_status(endpoint: Endpoint, status: int) -> tuple[_Kind, str | None]:
     match status:
         case 401 if endpoint is Endpoint.CHECK:
             return GrantRejected, None
+        case 401 if endpoint is Endpoint.REVOKE:
+            return ClientMisconfigured, None
         case 404 | 405 | 410:
             return ClientMisconfigured, "endpoint_gone"
         case 408:

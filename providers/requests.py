@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from domain.errors import ClientMisconfigured, ConfigurationError
 from domain.provider import GrantKind, Replay
-from domain.token import Credentials
+from domain.token import Credentials, TokenKind
 from providers.app_credentials import AppCredentials, configured
 from providers.definition import BodyFormat, Check, ClientAuth, Endpoint, ProviderDefinition
 from providers.http import WireRequest
@@ -132,13 +132,25 @@ def _standard_form(
     headers: dict[str, str],
 ) -> bytes:
     body: str = prepare_token_request(definition.grant.value, **fields)
+    return _authenticated(definition, definition.token_url, client_id, secret, body, headers)
+
+
+def _authenticated(
+    definition: ProviderDefinition,
+    url: str | None,
+    client_id: str,
+    secret: str,
+    body: str,
+    headers: dict[str, str],
+) -> bytes:
+    """Let the client say who it is, in the form or in a header, and return the form's bytes."""
     if definition.client_auth is ClientAuth.CLIENT_SECRET_BASIC:
         # RFC 6749 §2.3.1 encodes both before they are joined; Authlib leaves that out.
         client_id, secret = quote_plus(client_id), quote_plus(secret)
     auth = AuthlibClientAuth(client_id, secret, definition.client_auth.value)
-    _, _, body = auth.prepare("POST", definition.token_url, headers, body)
+    _, _, body = auth.prepare("POST", url, headers, body)
     headers["Content-Type"] = _FORM
-    return body.encode("ascii")
+    return str(body).encode("ascii")
 
 
 def _dialect(
@@ -161,6 +173,28 @@ def _dialect(
     names = {str(usual): name for usual, name in definition.field_names.items()}
     renamed = {names.get(name, name): value for name, value in fields.items()}
     return _encode(renamed, definition.body_format, headers)
+
+
+def prepare_revoke(
+    definition: ProviderDefinition, app: AppCredentials | None, token: SecretStr, kind: TokenKind
+) -> PreparedCall:
+    """Build the POST that takes a token back (RFC 7009 §2.1): a form, whatever the token endpoint wants.
+
+    Raises:
+        ClientMisconfigured: We have no client id, or no secret where the provider wants one.
+        ConfigurationError: The provider has no revocation endpoint, or the token is none.
+    """
+    if definition.revoke_url is None:
+        raise ConfigurationError(f"provider {definition.id!r} has no revoke_url")
+    if app is None or not configured(definition, app):
+        raise ClientMisconfigured("app_not_configured")
+    text = _sendable(token, "token")
+    secret = "" if app.client_secret is None else app.client_secret.get_secret_value()
+    headers: dict[str, str] = {}
+    form = urlencode({"token": text, "token_type_hint": kind.value})
+    content = _authenticated(definition, definition.revoke_url, app.client_id, secret, form, headers)
+    request = WireRequest(method="POST", url=_url(definition.revoke_url), headers=headers, content=content)
+    return PreparedCall(definition, Endpoint.REVOKE, request, (text, secret), definition.id)
 
 
 def prepare_check(

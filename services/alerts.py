@@ -38,6 +38,8 @@ _REAUTH: Final = {
 
 #: How the scope of a provider's health checks ends.
 CHECKS: Final = "|check"
+#: … and that of its revocations.
+REVOCATIONS: Final = "|revoke"
 
 
 def needs_reauth(ref: ConnectionRef, display_name: str, reason: ReauthReason, *, code: str) -> AlertSpec:
@@ -147,6 +149,9 @@ def provider_held(
     """Calls to a provider are stopped: it refuses our client, does not answer, or asked us to stay away."""
     if scope.endswith(CHECKS):
         display_name = f"{display_name} (health checks)"
+    revoking = scope.endswith(REVOCATIONS)
+    if revoking:
+        display_name = f"{display_name} (revocations)"
     if reason is HoldReason.CLIENT_MISCONFIGURED:
         variable = "EVERGRANT_" + provider_id.upper().replace("-", "_")
         title = f"{display_name} refuses our client ({code})"
@@ -168,14 +173,46 @@ def provider_held(
             "Calls are held back and one probe at a time is sent; valid tokens are still served. The alert "
             "ends by itself with the first success. Nothing needs to be done unless it lasts."
         )
+    if revoking:
+        advice = (
+            "Disconnected grants are not revoked meanwhile; nobody's token depends on it. What waits is "
+            "tried for a day, one probe at a time, and the alert ends by itself with the first success. If "
+            "it lasts, check the client's id and secret and the definition's revoke_url."
+        )
     return AlertSpec(
         cause=provider_cause(scope),
         kind=f"provider_{reason}",
-        severity="critical",
+        severity="warning" if revoking else "critical",
         title=title,
         help=advice,
         provider_id=provider_id,
         connection_id=None,
+        detail={"code": code},
+    )
+
+
+def not_revoked(
+    connection_id: UUID,
+    provider_id: str,
+    display_name: str,
+    *,
+    user_id: str,
+    code: str,
+    manage_url: str | None,
+) -> AlertSpec:
+    """A disconnected grant may live on at its provider, because it could not be revoked there for a day."""
+    where = f"{display_name}'s account settings" if manage_url is None else manage_url
+    return AlertSpec(
+        cause=f"connection:{connection_id}:not_revoked",
+        kind="not_revoked",
+        severity="warning",
+        title=f"The {display_name} grant of user {user_id} was not revoked",
+        help=f"The user disconnected it, and it was erased here, but {display_name} did not take the "
+        f"revocation for 24 hours (last: {code!r}). The grant may still live there, although Evergrant has "
+        f"no token of it any more. The user can remove the app under {where}. Acknowledge this alert when he "
+        "has been told; it ends when he connects again.",
+        provider_id=provider_id,
+        connection_id=connection_id,
         detail={"code": code},
     )
 

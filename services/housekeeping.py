@@ -12,6 +12,7 @@ from storage.alerts import AlertStore
 from storage.engine import Engine
 from storage.holds import HoldStore
 from storage.inspection import providers_in_use
+from storage.revocations import RevocationStore
 
 log = structlog.get_logger(__name__)
 
@@ -24,11 +25,13 @@ class Housekeeping:
         engine: Engine,
         alert_store: AlertStore,
         holds: HoldStore,
+        revocations: RevocationStore,
         desk: ProviderDesk,
         staged: StagedWatch,
     ) -> None:
         self._engine = engine
         self._holds = holds
+        self._revocations = revocations
         self._alerts = alert_store
         self._desk = desk
         self._staged = staged
@@ -66,6 +69,13 @@ class Housekeeping:
             for ready in self._desk.callable_providers()
             if ready.definition.id in in_use
             for scope in (ready.scope, ready.check_scope)
+        }
+        # Revocations may wait when nothing else of their provider is left.
+        revoking = self._revocations.waiting()
+        living |= {
+            ready.revoke_scope.key
+            for ready in self._desk.callable_providers()
+            if ready.definition.id in revoking
         }
         for hold in self._holds.holds():
             if hold.scope not in living:

@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from domain.errors import ConfigurationError
-from domain.provider import GrantKind
+from domain.provider import GrantKind, Rotation
 from domain.schedule import after_import
 from domain.token import Credentials
 from providers.definition import ProviderDefinition
@@ -236,6 +236,7 @@ class Importer:
             scope=tuple(parsed.scope),
             metadata=parsed.metadata,
             refreshable=refreshable,
+            rotates=facts.rotation is not Rotation.NONE,
             schedule=after_import(
                 facts, now=now, expires_at=parsed.expires_at, refreshable=refreshable, jitter=self._jitter()
             ),

@@ -11,6 +11,7 @@ from providers.app_credentials import AppCredentials, all_from_environment, conf
 from providers.catalogue import Catalogue
 from providers.definition import ProviderDefinition
 from services.admission import Scope
+from storage.siblings import Kin
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class ReadyProvider:
     facts: ProviderFacts
     scope: Scope
     check_scope: Scope
+    revoke_scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,26 @@ class ProviderDesk:
         except ConfigurationError:
             return provider_id
 
+    def revocable(self, provider_id: str) -> bool | None:
+        """Say whether the provider takes tokens back; None where no definition has it here."""
+        if provider_id not in self._catalogue:
+            return None
+        return self._catalogue.get(provider_id).revoke_url is not None
+
+    def manage_url(self, provider_id: str) -> str | None:
+        """Return where a user removes the apps that he has let in; None where it is not known."""
+        return self._catalogue.get(provider_id).manage_url if provider_id in self._catalogue else None
+
+    def kin(self, provider: ReadyProvider) -> Kin:
+        """Return the providers at which the same client revokes at the same endpoint, this one included."""
+        client_id, url = provider.app.client_id, provider.definition.revoke_url
+        same = (
+            other.definition.id
+            for other in self.callable_providers()
+            if other.app.client_id == client_id and other.definition.revoke_url == url
+        )
+        return Kin(f"{client_id}|{url}", tuple(same))
+
     def _prepare(self, definition: ProviderDefinition) -> ReadyProvider | NotReady:
         app = self._apps.get(definition.id)
         if app is None or not configured(definition, app):
@@ -80,6 +102,7 @@ class ProviderDesk:
             _scope(definition, app, definition.token_url or "token", definition.max_requests_per_second),
             # Checks go to another host with limits of its own.
             _scope(definition, app, "check", check_rate),
+            _scope(definition, app, "revoke", definition.max_requests_per_second),
         )
 
 

@@ -16,6 +16,7 @@ from providers.client import ProviderClient
 from providers.http import Wire
 from services.admission import Admission
 from services.checks import HealthChecks
+from services.disconnecting import Disconnection
 from services.housekeeping import Housekeeping
 from services.imports import Importer
 from services.keys.election import KeyElection
@@ -25,25 +26,30 @@ from services.refresh.callers import Callers
 from services.refresh.failing import FailedAttempts
 from services.refresh.flights import Flights
 from services.refresh.landing import Lander
+from services.refresh.leftovers import Leftovers
 from services.refresh.presentation import Presentation
 from services.refresh.protocol import RefreshProtocol
 from services.refresh.recording import Recorder
 from services.refresh.recovery import Recovery
 from services.refresh.staging import Staging
 from services.refresh.sweeping import Sweeper
+from services.revocations import Revocations
 from services.scheduling import Scheduler
 from services.settings import Settings
 from services.staged import StagedWatch
 from storage.alerts import AlertStore
 from storage.connections import ConnectionStore
+from storage.disconnecting import DisconnectStore
 from storage.elections import Elections
 from storage.engine import Engine, make_engine
 from storage.holds import HoldStore
 from storage.importing import Importer as BatchWriter
 from storage.inspection import database_time
 from storage.keys import KeyRing
+from storage.leftovers import LeftoverStore
 from storage.migrate import check_schema
 from storage.processes import ProcessStore
+from storage.revocations import RevocationStore
 from storage.sealing import Sealer
 from storage.sealing_key import SealingKey
 from storage.staging.shelf import Shelf
@@ -86,6 +92,9 @@ class Services:
     owner: str
     ring: KeyRing
     election: KeyElection
+    disconnection: Disconnection
+    revocations: Revocations
+    leftovers: Leftovers
 
     def close(self) -> None:
         """Close pools and clients. Called once, after the last task."""
@@ -144,10 +153,13 @@ def wire(
     flights = Flights()
     staging = Staging(Spool(settings.spool_dir), Shelf(servers.redis_url), sealer, owner=owner)
     failures = FailedAttempts(admission, Recorder(tokens, admission))
-    lander = Lander(tokens, staging, flights)
+    leftovers = Leftovers(LeftoverStore(engine, sealer), tokens, desk)
+    lander = Lander(leftovers.land, staging, flights)
     presentation = Presentation(tokens, client, admission, lander, failures)
     processes = ProcessStore(engine)
-    recovery = Recovery(tokens, processes, staging, tokens.land)
+    recovery = Recovery(tokens, processes, staging, leftovers.land)
+    outbox = RevocationStore(engine, sealer)
+    revocations = Revocations(outbox, desk, admission, client)
     return Services(
         settings=settings,
         engine=engine,
@@ -169,11 +181,16 @@ def wire(
         checks=HealthChecks(tokens, desk, admission, client),
         scheduler=Scheduler(tokens, desk, admission, queue_seconds=settings.queue_seconds),
         sweeper=Sweeper(
-            staging, flights, processes, alert_store, tokens.land, ring, election, role=role, host=host
+            staging, flights, processes, alert_store, leftovers.land, ring, election, role=role, host=host
         ),
-        housekeeping=Housekeeping(engine, alert_store, holds, desk, StagedWatch(processes, alert_store)),
+        housekeeping=Housekeeping(
+            engine, alert_store, holds, outbox, desk, StagedWatch(processes, alert_store)
+        ),
         importer=Importer(BatchWriter(engine, sealer), desk, clock=lambda: database_time(engine)),
         owner=owner,
         ring=ring,
         election=election,
+        disconnection=Disconnection(tokens, DisconnectStore(engine, sealer), desk, revocations),
+        revocations=revocations,
+        leftovers=leftovers,
     )

@@ -47,6 +47,7 @@ class NewConnection:
         schedule: From `schedule.after_import`.
         refreshable: There is something to present: a refresh token, or client credentials.
         refresh_expires_at: When the refresh token dies by itself; None means unknown or never.
+        rotates: A refresh token that was presented may be spent by it.
     """
 
     user_id: str
@@ -58,6 +59,7 @@ class NewConnection:
     scope: tuple[str, ...] = ()
     metadata: Mapping[str, object] = field(default_factory=dict)
     refresh_expires_at: datetime | None = None
+    rotates: bool = True
 
     @property
     def key(self) -> Key:
@@ -241,7 +243,8 @@ class Importer:
         rows = [
             self._token_row(connection_id, wave[place], sealer) for place, connection_id in replaced.items()
         ]
-        connection.execute(REPLACE_TOKENS, {"rows": rows})
+        rotating = [connection_id for place, connection_id in replaced.items() if wave[place].rotates]
+        connection.execute(REPLACE_TOKENS, {"rows": rows, "rotating": rotating})
         connection.execute(delete(spare_tokens).where(spare_tokens.c.connection_id.in_(ids)))
         resolve_connections(connection, ids)
         connection.execute(NOTE, {"kind": "credentials_replaced", "ids": ids})

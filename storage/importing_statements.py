@@ -7,6 +7,8 @@ from typing import Final
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
+from storage.schema import SPENT_KEPT
+
 EXISTING: Final = text("""
     SELECT c.id, c.user_id, c.provider_id, c.account_id, t.status, t.refresh_digest, t.spent_digests,
            t.presented_at
@@ -44,11 +46,17 @@ INSERT_TOKENS: Final = text("""
       FROM jsonb_populate_recordset(CAST(NULL AS tokens), :rows)
 """).bindparams(bindparam("rows", type_=JSONB))
 # A live lease goes as well: its holder presents a token of the old grant, whose answer never lands here.
-# What was known to be spent stays known.
+# What was known to be spent stays known, and a refresh token that goes while its presentation is unresolved
+# may be spent by now: should an old file bring it again, it is refused.
 REPLACE_TOKENS: Final = text("""
     UPDATE tokens t
        SET status = 'active', version = t.version + 1, grant_id = r.grant_id, key_id = r.key_id,
            access_token = r.access_token, refresh_token = r.refresh_token,
+           spent_digests = CASE
+               WHEN t.presented_at IS NOT NULL AND t.refresh_digest IS NOT NULL
+                    AND t.connection_id = ANY(CAST(:rotating AS uuid[]))
+               THEN (array_prepend(t.refresh_digest, t.spent_digests))[1\\:CAST(:spent_kept AS integer)]
+               ELSE t.spent_digests END,
            refresh_digest = r.refresh_digest, issued_at = r.issued_at, expires_at = r.expires_at,
            refresh_expires_at = r.refresh_expires_at, refresh_due_at = r.refresh_due_at,
            check_due_at = r.check_due_at, refreshable = r.refreshable,
@@ -59,7 +67,7 @@ REPLACE_TOKENS: Final = text("""
            last_verified_at = NULL, reauth_reason = NULL, alerted = false
       FROM jsonb_populate_recordset(CAST(NULL AS tokens), :rows) AS r
      WHERE t.connection_id = r.connection_id
-""").bindparams(bindparam("rows", type_=JSONB))
+""").bindparams(bindparam("rows", type_=JSONB), bindparam("spent_kept", SPENT_KEPT))
 NOTE: Final = text("""
     INSERT INTO activity (connection_id, provider_id, kind, version)
     SELECT t.connection_id, t.provider_id, :kind, t.version

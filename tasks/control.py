@@ -1,4 +1,4 @@
-"""Beat's ticks: schedule what is due, keep house."""
+"""Beat's ticks: schedule what is due, keep house, revoke what was disconnected."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from domain.errors import ServiceUnavailable
 from services.scheduling import Work
 from tasks.bulk import BulkQueue
 from tasks.context import services_of
-from tasks.names import HOUSEKEEPING, SCHEDULE_CHECKS, SCHEDULE_REFRESHES
+from tasks.names import HOUSEKEEPING, PROCESS_REVOCATIONS, SCHEDULE_CHECKS, SCHEDULE_REFRESHES
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +34,16 @@ def housekeeping(self: Task) -> None:
         services_of(self).housekeeping.run()
     except ServiceUnavailable as error:
         log.warning("tick_skipped", task=HOUSEKEEPING, error=str(error))
+
+
+@shared_task(bind=True, name=PROCESS_REVOCATIONS)
+def process_revocations(self: Task) -> int:
+    """Revoke what waits in the outbox and is due. Returns how many revocations are done with."""
+    try:
+        return services_of(self).revocations.drain()
+    except ServiceUnavailable as error:
+        log.warning("tick_skipped", task=PROCESS_REVOCATIONS, error=str(error))
+        return 0
 
 
 def _tick(task: Task, work: Work) -> int:

@@ -23,9 +23,15 @@ _QUIET = (
 )
 
 
-def configure(settings: Settings) -> None:
-    """Send our events and the libraries' records to standard error, as JSON or for people."""
+def configure(settings: Settings, *, quiet: bool = False) -> None:
+    """Send our events and the libraries' records to standard error, as JSON or for people.
+
+    Args:
+        quiet: Warnings at most, for a command that says in words of its own what it has done.
+    """
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    if quiet:
+        level = max(level, logging.WARNING)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

@@ -16,7 +16,6 @@ import structlog
 from services.refresh.flights import Flights
 from services.refresh.staging import Staging
 from storage.tokens.landing import Landing, LandResult
-from storage.tokens.store import TokenStore
 
 log = structlog.get_logger(__name__)
 
@@ -37,13 +36,13 @@ class Lander:
 
     def __init__(
         self,
-        tokens: TokenStore,
+        commit: Callable[[Landing], LandResult],
         staging: Staging,
         flights: Flights,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._tokens = tokens
+        self._commit = commit
         self._staging = staging
         self._flights = flights
         self._clock = clock
@@ -60,7 +59,7 @@ class Lander:
             flight: Of this presentation (`Flights.flight`).
         """
         try:
-            return self._tokens.land(landing)
+            return self._commit(landing)
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is worth another attempt
             log.error("answer_not_landed", error=type(error).__name__, **_words(landing))
         kept = self._staging.keep(landing)
@@ -85,7 +84,7 @@ class Lander:
             self._sleep(wait)
             wait = min(LONGEST_WAIT, wait * 2)
             try:
-                result = self._tokens.land(landing)
+                result = self._commit(landing)
             except Exception as error:  # noqa: BLE001 - as above; what it is, the first one has said
                 log.debug("answer_not_landed", error=type(error).__name__, **_words(landing))
             else:

@@ -47,6 +47,9 @@ pending_revocations = Table(
     Column("connection_id", Uuid, nullable=False),
     Column("grant_id", Uuid, nullable=False),
     Column("provider_id", Text, nullable=False),
+    # Whose grant it is: what tells whether a living connection shares it by the time it is revoked.
+    Column("user_id", Text, nullable=False),
+    Column("account_id", Text, nullable=False),
     Column("tenant", Text),
     Column("why", Text, nullable=False),
     Column("key_id", Text, nullable=False),

@@ -35,6 +35,8 @@ connections = Table(
     instant("connected_at", required=True),
     # Also the index of a user's connections, and the order in which they are listed.
     UniqueConstraint("user_id", "provider_id", "account_id"),
+    # Who else has connected the same account: asked before anything is revoked there.
+    Index("ix_connections_account", "provider_id", "account_id", postgresql_where=text("account_id <> ''")),
     comment="Who has connected what. Not written on the hot path.",
 )
 

@@ -54,6 +54,7 @@ interval = {check_every}
 display_name = "Strict"
 grant = "refresh_token"
 token_url = "{url}/strict/token"
+revoke_url = "{url}/strict/revoke"
 client_auth = "client_secret_post"
 body_format = "form"
 access_token_lifetime = {lifetime}

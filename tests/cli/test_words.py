@@ -24,6 +24,10 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
         (("frobnicate",), "frobnicate"),
         (("connections", "show", "not-an-id"), "connection_id"),
         (("connections", "list", "--status", "happy"), "needs_reauth"),
+        (("connections", "disconnect"), "--user-id and --provider-id"),
+        (("connections", "disconnect", "--user-id", "ann"), "--user-id and --provider-id"),
+        (("connections", "disconnect", NOBODY, "--provider-id", "gsc"), "--user-id and --provider-id"),
+        (("connections", "disconnect", "not-an-id"), "connection_id"),
         (("connections", "import", "no-such-file.jsonl"), "no-such-file.jsonl"),
         (("refresh",), "CONNECTION_ID"),
         (("worker", "--queues", "refresh,fast"), "refresh, health, on_demand, control"),
@@ -42,6 +46,7 @@ def test_wrong_words_are_status_2(deployed: Shell, words: tuple[str, ...], says:
     ("words", "says"),
     [
         (("connections", "show", NOBODY), ("no connection", NOBODY)),
+        (("connections", "disconnect", NOBODY), ("no connection", NOBODY)),
         (("alerts", "ack", NOBODY), ("no open alert", NOBODY)),
         (("healthcheck", "worker"), ("worker", "no sign of life")),
         (("healthcheck", "beat"), ("beat", "no sign of life")),

@@ -21,6 +21,7 @@ ROTATING: Final = ("strict", "window")
 _DEFINITIONS: Final = """\
 [providers.gsc]
 token_url = "{token}/google/token"
+revoke_url = "{url}/google/revoke"
 [providers.gsc.check]
 url = "{url}/google/webmasters/v3/sites"
 
@@ -51,6 +52,7 @@ url = "{url}/wix/oauth2/token-info"
 display_name = "Strict"
 grant = "refresh_token"
 token_url = "{token}/strict/token"
+revoke_url = "{url}/strict/revoke"
 rotation = "single_use"
 replay_window = 0
 [providers.strict.check]
@@ -60,6 +62,7 @@ url = "{url}/strict/userinfo"
 display_name = "Window"
 grant = "refresh_token"
 token_url = "{token}/window/token"
+revoke_url = "{url}/window/revoke"
 rotation = "single_use"
 replay_window = 600
 [providers.window.check]

@@ -12,8 +12,11 @@ import structlog
 
 from domain.token import Status
 from services.wiring import Services
+from storage.tokens.landing import Gone
+from tests.services.ending import disconnect, pass_outbox_time
 from tests.services.keyed import wire_without_key
 from tests.services.simulated import DIALECTS
+from tests.services.test_late_answers import answer_to
 from tests.services.world import FORCED, Connected, World, line_of
 
 pytestmark = pytest.mark.servers
@@ -87,6 +90,7 @@ def lived_through(world: World, services: Services) -> list[object]:
     said.append(world.claim(lapsed))
     world.pass_time(timedelta(seconds=41), lapsed)
     said.append(world.refresh(lapsed, FORCED, services=services))
+    said += ended(world, services)
     _, rejected = world.import_lines(
         [{"user_id": 1, "provider_id": "sim-rt-x", "access_token": ["sim-at-x"], "sim-at-key": 1}],
         services=services,
@@ -94,6 +98,22 @@ def lived_through(world: World, services: Services) -> list[object]:
     said += rejected
     world.sim.configure("google", client_secret="another")
     again(world.connect("gsc"))
+    return said
+
+
+def ended(world: World, services: Services) -> list[object]:
+    """Disconnect in every way there is, and leave one revocation in the outbox."""
+    said: list[object] = [disconnect(world, world.connect("gsc"), services)]
+    late = world.connect("strict")
+    landing = answer_to(world, late, "sim-at-late", "sim-rt-late")
+    waiting = world.connect("strict")
+    for item in (late, waiting):
+        for error in (item.grant.refresh_token, "sim-strict-secret"):
+            world.sim.fault("status", endpoint="revoke", dialect="strict", status=400, error=error)
+        said += [disconnect(world, item, services), services.revocations.drain()]
+        pass_outbox_time(world, timedelta(days=2 if item is late else 0))
+    services.leftovers.gone(landing, Gone("disconnected"))
+    said.append(services.revocations._store.take(lease=timedelta(0)))
     return said
 
 
@@ -110,14 +130,17 @@ def test_no_secret_leaves_the_sealed_columns(
         in_redis = " ".join(f"{name!r} {client.dump(name)!r}" for name in client.scan_iter(count=1000))
     places = {
         "logs": "\n".join(f"{record.getMessage()} {record.__dict__}" for record in everything_logged.records),
-        "tables": world.dump("activity", "alerts", "alert_events", "provider_holds", "connections"),
+        "tables": world.dump(
+            *("activity", "alerts", "alert_events", "provider_holds", "connections", "pending_revocations"),
+        ),
         "results": "\n".join(map(repr, said)) + repr(services) + repr(world.services.settings),
         "redis": in_redis,
     }
     assert len(everything_logged.records) > 30
-    assert {"refreshed", "refresh_failed", "in_doubt", "needs_reauth", "set_aside", "checked"} <= {
-        row["kind"] for row in world.rows("SELECT DISTINCT kind FROM activity")
-    }
+    assert {
+        *("refreshed", "refresh_failed", "in_doubt", "needs_reauth", "set_aside", "checked"),
+        *("disconnected", "revoked", "answer_dropped"),
+    } <= {row["kind"] for row in world.rows("SELECT DISTINCT kind FROM activity")}
     assert {"needs_reauth", "unreadable", "provider_client_misconfigured"} <= set(world.alert_kinds())
     secrets = ("sim-at-", "sim-rt-", "sim-strict-secret", "sim-google-secret", key, password)
     for place, text in places.items():
@@ -130,9 +153,15 @@ def test_sealed_columns_hold_no_token_in_the_clear(world: World) -> None:
     connected = world.connect("strict")
     world.refresh(connected)
 
-    text = world.dump("tokens", "spare_tokens", "connections")
+    world.services.tokens.land(answer_to(world, connected, "sim-at-late", "sim-rt-late"))
+    world.sim.fault("status", endpoint="revoke", dialect="strict", status=503)
+    left = world.connect("strict")
+    assert disconnect(world, left).reason == "revocation_pending"
+
+    text = world.dump("tokens", "spare_tokens", "connections", "pending_revocations")
 
     assert "sim-at-" not in text
+    assert "sim-rt-" not in text
     assert b"sim-rt-".hex() not in text
     assert b"sim-at-".hex() not in text
 

@@ -26,7 +26,7 @@ COMMANDS: Final = {
     "flower": ("flower", "Run Flower, read-only and with authentication."),
     "healthcheck": ("healthcheck", "Exit 0 if a process on this machine is alive and working."),
     "refresh": ("refresh", "Ask a worker to refresh a connection's token."),
-    "connections": ("connections", "Import, list and show the grants that Evergrant keeps."),
+    "connections": ("connections", "Import, list, show and disconnect the grants that Evergrant keeps."),
     "alerts": ("alerts", "List and acknowledge incidents."),
     "providers": ("providers", "List the providers that Evergrant knows."),
     "keys": ("keys", "Make a key ring, list its keys, change to another key."),

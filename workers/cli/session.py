@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from services import settings as service_settings
 from services.settings import Settings
 from services.wiring import Servers, Services, wire
+from workers import logs
 from workers.deployment import resolve
 
 
@@ -25,6 +26,7 @@ def load() -> tuple[Settings, Servers]:
 def services(role: str = "cli", *, threads: int = 2) -> Iterator[Services]:
     """Open the services for one command, and close them after it."""
     settings, servers = load()
+    logs.configure(settings, quiet=True)
     wired = wire(settings, servers, service_settings.environment(), role=role, threads=threads)
     try:
         yield wired

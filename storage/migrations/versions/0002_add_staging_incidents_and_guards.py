@@ -93,6 +93,8 @@ def _create_pending_revocations() -> None:
         sa.Column("connection_id", sa.Uuid(), nullable=False),
         sa.Column("grant_id", sa.Uuid(), nullable=False),
         sa.Column("provider_id", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
         sa.Column("tenant", sa.Text()),
         sa.Column("why", sa.Text(), nullable=False),
         sa.Column("key_id", sa.Text(), nullable=False),
@@ -108,6 +110,13 @@ def _create_pending_revocations() -> None:
         comment="Tokens of ended grants on their way to the provider's revocation endpoint; erased after it.",
     )
     op.create_index("ix_pending_revocations_next_at", "pending_revocations", ["next_at"], unique=False)
+    op.create_index(
+        "ix_connections_account",
+        "connections",
+        ["provider_id", "account_id"],
+        unique=False,
+        postgresql_where=sa.text("account_id <> ''"),
+    )
 
 
 def _create_processes() -> None:
@@ -134,6 +143,7 @@ def downgrade() -> None:
     """Undo it; doubts forget who presented."""
     for table in ("deployment", "processes", "pending_revocations", "verdict_holds"):
         op.drop_table(table)
+    op.drop_index("ix_connections_account", table_name="connections")
     op.drop_index("ix_activity_at", table_name="activity")
     op.drop_index("ix_tokens_refused", table_name="tokens")
     op.drop_constraint(op.f("ck_tokens_lease_has_owner"), "tokens", type_="check")

@@ -1,0 +1,68 @@
+"""Answers that have nothing to land on: never stored as tokens, and revoked where that harms nobody."""
+
+from __future__ import annotations
+
+import structlog
+
+from services.providers import ProviderDesk, ReadyProvider
+from storage.leftovers import LateAnswer, Leftover, LeftoverStore
+from storage.tokens.landing import Gone, Landing, LandResult
+from storage.tokens.store import TokenStore
+
+log = structlog.get_logger(__name__)
+
+
+class Leftovers:
+    """One per process; thread-safe. Whoever lands an answer and is told `Gone` hands it over here."""
+
+    def __init__(self, store: LeftoverStore, tokens: TokenStore, desk: ProviderDesk) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._desk = desk
+
+    def land(self, landing: Landing) -> LandResult:
+        """Land an answer, or deal with it where there is nothing to land on. The one way by which any lands.
+
+        May be repeated with the same landing any number of times.
+
+        Raises:
+            ServiceUnavailable: Whether it landed is unknown, or it was not dealt with; hand it over again.
+        """
+        result = self._tokens.land(landing)
+        if isinstance(result, Gone):
+            self.gone(landing, result)
+        return result
+
+    def gone(self, landing: Landing, gone: Gone) -> None:
+        """Put the answer's token into the outbox of revocations, or drop it and write down why.
+
+        After a disconnect it is revoked. After a reconnect it is dropped: revoking it could end the new grant
+        too, because providers revoke a user's grants to one client together. May be repeated.
+
+        Raises:
+            ServiceUnavailable: The answer was not dealt with; hand it over again.
+        """
+        words = {
+            "connection_id": str(landing.connection_id),
+            "attempt_id": str(landing.attempt_id),
+            "why": gone.why,
+        }
+        left = self._leave(landing, gone)
+        if left is None:
+            log.warning("answer_dropped", **words)
+        else:
+            log.warning("answer_dropped", queued=left.queued, siblings=len(left.siblings), **words)
+
+    def _leave(self, landing: Landing, gone: Gone) -> Leftover | None:
+        row = self._tokens.read(landing.connection_id)
+        if row is None:
+            # Nobody knows any more whose grant it was, or at which provider.
+            return None
+        provider_id = row[0].provider_id
+        provider = self._desk.ready(provider_id)
+        return self._store.leave(
+            LateAnswer(landing.connection_id, landing.grant_id, landing.attempt_id, landing.credentials),
+            why=gone.why,
+            revocable=self._desk.revocable(provider_id) is not False,
+            kin=self._desk.kin(provider) if isinstance(provider, ReadyProvider) else None,
+        )
