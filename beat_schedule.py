@@ -11,6 +11,8 @@ SECONDS_BETWEEN_REFRESH_TICKS: Final = 1.0
 SECONDS_BETWEEN_HEALTH_TICKS: Final = 2.0
 #: Housekeeping looks for connections whose provider cannot be called, and tells.
 SECONDS_BETWEEN_HOUSEKEEPING: Final = 60.0
+#: How soon the end of a wave of refusals is seen. Two small reads where nothing is refused.
+SECONDS_BETWEEN_LOOKS_AT_INCIDENTS: Final = 10.0
 
 BEAT_SCHEDULE: Final = {
     "schedule-refreshes": {
@@ -26,6 +28,11 @@ BEAT_SCHEDULE: Final = {
     "housekeeping": {
         "task": "evergrant.housekeeping",
         "schedule": SECONDS_BETWEEN_HOUSEKEEPING,
+        "options": {"queue": "control"},
+    },
+    "watch-incidents": {
+        "task": "evergrant.watch_incidents",
+        "schedule": SECONDS_BETWEEN_LOOKS_AT_INCIDENTS,
         "options": {"queue": "control"},
     },
 }

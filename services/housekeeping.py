@@ -6,11 +6,11 @@ import structlog
 
 from services import alerts
 from services.codes import MESSAGES
-from services.providers import NotReady, ProviderDesk
+from services.providers import NotReady, ProviderDesk, ReadyProvider
 from storage.alerts import AlertStore
 from storage.engine import Engine
 from storage.holds import HoldStore
-from storage.inspection import providers_in_use
+from storage.inspection import providers_in_use, tenant_in_use
 
 log = structlog.get_logger(__name__)
 
@@ -51,14 +51,19 @@ class Housekeeping:
         A breaker belongs to a client id at an endpoint. When an operator mends either, the calls go on under
         another one; and where nothing is scheduled any more, no call is made at all.
         """
-        living = {
-            scope.key
-            for ready in self._desk.callable_providers()
-            if ready.definition.id in in_use
-            for scope in (ready.scope, ready.check_scope)
-        }
+        living = [ready for ready in self._desk.callable_providers() if ready.definition.id in in_use]
         for hold in self._holds.holds():
-            if hold.scope not in living:
+            if not any(self._called(ready, hold.scope) for ready in living):
                 cause = alerts.provider_cause(hold.scope)
                 self._holds.close_hold(hold.scope, called_at=hold.now, cause=cause)
                 log.info("abandoned_hold_closed", scope=hold.scope, provider=hold.provider_id)
+
+    def _called(self, ready: ReadyProvider, key: str) -> bool:
+        """Say whether a provider's connections are called in the scope of this key."""
+        for scope in (ready.scope, ready.check_scope):
+            if key == scope.key:
+                return True
+            tenant = scope.tenant_of(key) if ready.has_tenants else None
+            if tenant is not None:
+                return tenant_in_use(self._engine, ready.definition.id, tenant)
+        return False

@@ -14,9 +14,11 @@ from providers.catalogue import load as load_catalogue
 from providers.client import ProviderClient
 from providers.http import Wire
 from services.admission import Admission
+from services.breakers import Breakers
 from services.checks import HealthChecks
 from services.housekeeping import Housekeeping
 from services.imports import Importer
+from services.incidents import Incidents
 from services.providers import ProviderDesk
 from services.rates import SharedRates
 from services.refresh.callers import Callers
@@ -26,6 +28,7 @@ from services.refresh.presentation import Presentation
 from services.refresh.protocol import RefreshProtocol
 from services.refresh.recording import Recorder
 from services.refresh.recovery import Recovery
+from services.rulings import Rulings
 from services.scheduling import Scheduler
 from services.settings import Settings
 from storage.alerts import AlertStore
@@ -33,9 +36,11 @@ from storage.connections import ConnectionStore
 from storage.engine import Engine, make_engine
 from storage.holds import HoldStore
 from storage.importing import Importer as BatchWriter
+from storage.incidents import IncidentStore
 from storage.inspection import database_time
 from storage.keys import KeyRing
 from storage.migrate import check_schema
+from storage.refused import RefusedStore
 from storage.sealing import Sealer
 from storage.tokens.store import TokenStore
 
@@ -63,6 +68,8 @@ class Services:
     refresh: RefreshProtocol
     checks: HealthChecks
     scheduler: Scheduler
+    incidents: Incidents
+    rulings: Rulings
     housekeeping: Housekeeping
     importer: Importer
 
@@ -107,10 +114,12 @@ def wire(
     wire_to_providers = Wire()
     client = ProviderClient(wire_to_providers)
     holds = HoldStore(engine)
-    admission = Admission(holds, SharedRates(servers.redis_url), threads=threads)
+    admission = Admission(Breakers(holds), SharedRates(servers.redis_url), threads=threads)
     # Never the same twice: a doubt may outlive the process that presented, and its id must not come again.
     owner = f"{socket.gethostname()}:{os.getpid()}:{role}:{secrets.token_hex(4)}"
-    failures = FailedAttempts(admission, Recorder(tokens, admission))
+    incident_store, refused = IncidentStore(engine), RefusedStore(engine)
+    incidents = Incidents(incident_store, refused, desk)
+    failures = FailedAttempts(admission, Recorder(tokens, admission), incidents)
     presentation = Presentation(tokens, client, admission, Lander(tokens), failures)
     return Services(
         settings=settings,
@@ -121,10 +130,18 @@ def wire(
         connections=connections,
         alerts=alert_store,
         refresh=RefreshProtocol(
-            tokens, desk, admission, presentation, Recovery(tokens), owner=owner, callers=Callers(threads)
+            tokens,
+            desk,
+            admission,
+            presentation,
+            Recovery(tokens, incidents),
+            owner=owner,
+            callers=Callers(threads),
         ),
         checks=HealthChecks(tokens, desk, admission, client),
         scheduler=Scheduler(tokens, desk, admission, queue_seconds=settings.queue_seconds),
+        incidents=incidents,
+        rulings=Rulings(incident_store, refused, holds, incidents, desk),
         housekeeping=Housekeeping(engine, alert_store, holds, desk),
         importer=Importer(BatchWriter(engine, sealer), desk, clock=lambda: database_time(engine)),
     )

@@ -9,6 +9,7 @@ CHECK_TOKEN: Final = "evergrant.check_token"  # noqa: S105 - a task's name
 SCHEDULE_REFRESHES: Final = "evergrant.schedule_refreshes"
 SCHEDULE_CHECKS: Final = "evergrant.schedule_checks"
 HOUSEKEEPING: Final = "evergrant.housekeeping"
+WATCH_INCIDENTS: Final = "evergrant.watch_incidents"
 
 #: Bulk queues, filled by the scheduler alone.
 REFRESH: Final = "refresh"

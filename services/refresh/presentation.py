@@ -128,7 +128,7 @@ class Presentation:
             note=Note("refreshed", detail=self._punctuality(claimed, known)),
         )
         result = self._lander.land(landing)
-        self._admission.tell_success(provider.scope, called_at=claimed.now)
+        self._admission.breakers.tell_success(provider.scope_of(token.tenant), called_at=claimed.now)
         words = {
             "connection_id": str(ref.connection_id),
             "provider": ref.provider_id,

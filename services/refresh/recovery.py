@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import random
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
 
 import structlog
 
 from domain.policy import recovery_at
 from domain.token import Status, TokenState
+from services.incidents import Incidents
 from services.providers import ReadyProvider
 from storage.activity import Note
 from storage.tokens.failing import FailureRecord
@@ -15,12 +19,19 @@ from storage.tokens.store import TokenStore
 
 log = structlog.get_logger(__name__)
 
+#: A doubt that was refused during a wave looks again after this long, at the latest, whether it is over.
+WITHHELD: Final = timedelta(minutes=10)
+
 
 class Recovery:
     """One per process; thread-safe."""
 
-    def __init__(self, tokens: TokenStore) -> None:
+    def __init__(
+        self, tokens: TokenStore, incidents: Incidents, *, jitter: Callable[[], float] = random.random
+    ) -> None:
         self._tokens = tokens
+        self._incidents = incidents
+        self._jitter = jitter
 
     def doubt(self, token: TokenState, provider: ReadyProvider, *, now: datetime) -> None:
         """Put a row whose worker vanished in doubt: sent or not, nobody can tell."""
@@ -34,8 +45,15 @@ class Recovery:
             )  # fmt: skip
 
     def postponed(self, token: TokenState, provider: ReadyProvider, *, now: datetime) -> bool:
-        """Put a recovery off whose time the policy now sees later: its replay window has closed meanwhile."""
+        """Put a recovery off for which it is too early; False where it may be made now.
+
+        The policy may see its time later by now, because its replay window has closed meanwhile. And a doubt
+        that was refused during a wave of refusals has its one honest attempt when the wave is over.
+        """
         at = recovery_at(token, provider.facts, presented_at=token.presented_at or now, now=now)
+        if token.refused_at is not None and self._incidents.withholds(provider.scope_of(token.tenant)):
+            # The end of the hold brings it forward; this is for an end that nobody was there to see.
+            at = max(at, now + WITHHELD * (0.5 + 0.5 * self._jitter()))
         if at <= now or token.attempt_id is None:
             return False
         log.warning("recovery_postponed", connection_id=str(token.connection_id), until=at.isoformat())
