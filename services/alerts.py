@@ -149,8 +149,8 @@ def wave(scope: Scope, incident: UUID, *, refused: int, presented: int) -> Alert
         "users who left at once. Refreshing goes on, the rejected are tried again with growing waits, and no "
         "connection is declared dead meanwhile. Look at the provider's status page and at the app's settings "
         "there. It ends by itself once the others succeed as usual. If the rejections are true (the app was "
-        f"removed, or its grants were revoked), run `evergrant incidents confirm {incident}`: the rejected connections "
-        "then need their users. If they were a mistake that is over, run "
+        f"removed, or its grants were revoked), run `evergrant incidents confirm {incident}`: the rejected "
+        "connections then need their users. If they were a mistake that is over, run "
         f"`evergrant incidents dismiss {incident}`: they are tried again at once.",
         provider_id=scope.provider_id,
         connection_id=None,

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import structlog
 
@@ -23,7 +23,8 @@ from domain.token import Status
 from services import alerts
 from services.providers import ProviderDesk
 from services.scopes import Scope
-from storage.incidents import Census, Group, IncidentStore, Standing, VerdictHold
+from storage.groups import Group
+from storage.incidents import Census, IncidentStore, Standing, VerdictHold
 from storage.refused import RefusedStore
 
 log = structlog.get_logger(__name__)
@@ -67,8 +68,8 @@ class Incidents:
         """Say whether nobody in the scope is declared dead for now. Never from memory: lives hang on it."""
         return self._store.standing(scope.key).open is not None
 
-    def sentenced(self, scope: Scope, connection_id: UUID) -> bool:
-        """Look again after a death sentence was written; True if it was taken back.
+    def sentenced(self, scope: Scope) -> bool:
+        """Look again after a death sentence was written; True if a hold is open, which voids it.
 
         A hold may have been opened by somebody else between our look and our writing. Whoever opens one
         reprieves what he can see after it is committed; whoever sentences looks for one after his sentence
@@ -79,7 +80,10 @@ class Incidents:
         hold = standing.open
         if hold is None:
             hold = self._opened(scope, group, standing, newly=1)
-        return hold is not None and connection_id in self._reprieve(group, hold, standing.ended_at)
+        if hold is None:
+            return False
+        self._reprieve(group, hold, standing.ended_at)
+        return True
 
     def watch(self) -> None:
         """Open what no refusal opened, finish reprieves that were cut off, and end what is over."""
@@ -114,9 +118,10 @@ class Incidents:
         scope = self.scope_of(hold)
         if scope is None:
             return 0
-        return self._refused.bring_forward(
-            self._group(scope), since=self.began(hold), spread=spread(hold.refused), statuses=statuses
-        )
+        group, since = self._group(scope), self.began(hold)
+        number = self._refused.count(group, since=since, statuses=statuses)
+        self._refused.bring_forward(group, since=since, spread=spread(number), statuses=statuses)
+        return number
 
     def began(self, hold: VerdictHold) -> datetime:
         """Return the instant after which who was refused belongs to the hold's wave."""
@@ -194,22 +199,21 @@ class Incidents:
                 self._counted.pop(group.scope, None)
         return census
 
-    def _reprieve(self, group: Group, hold: VerdictHold, last_ended_at: datetime | None) -> set[UUID]:
-        """Take back the sentences of the hold's wave that were passed before it opened; return whose."""
+    def _reprieve(self, group: Group, hold: VerdictHold, last_ended_at: datetime | None) -> None:
+        """Take back the sentences of the hold's wave that were passed before it opened."""
         since = self.began(hold) if last_ended_at is None else max(self.began(hold), last_ended_at)
-        reprieved: set[UUID] = set()
+        reprieved = 0
         while found := self._refused.sentenced(group, since=since, limit=BATCH):
             schedule = {
                 each.ref.connection_id: (each.version, each.now + self._wait(each.failures, each.lifetime))
                 for each in found
             }
-            done = self._refused.reprieve(schedule)
+            done = self._refused.reprieve(hold.id, schedule)
             if not done:
-                break  # Others did, at the same moment.
-            reprieved.update(done)
+                break  # Others did at the same moment, or the hold has ended.
+            reprieved += done
         if reprieved:
-            log.warning("sentences_taken_back", scope=group.scope, connections=len(reprieved))
-        return reprieved
+            log.warning("sentences_taken_back", scope=group.scope, connections=reprieved)
 
     def _wait(self, failures: int, lifetime: timedelta | None) -> timedelta:
         return backoff(max(1, failures), lifetime=lifetime, jitter=self._jitter())

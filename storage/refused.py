@@ -13,7 +13,7 @@ from sqlalchemy import Engine, Interval, TextClause, bindparam, text
 from domain.token import ConnectionRef, Status
 from storage.alerts import AlertSpec, open_alert, resolve_connections
 from storage.engine import autocommit, single, transaction
-from storage.incidents import MEMBER, Group
+from storage.groups import MEMBER, Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,13 @@ _REPRIEVE: Final = text("""
     WITH changed AS (
         UPDATE tokens t
            SET status = 'active', reauth_reason = NULL, alerted = false,
+               last_error_code = 'refused_under_hold',
                refresh_due_at = r.at, not_before = r.at, refresh_enqueued_until = NULL
           FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS bigint[]), CAST(:times AS timestamptz[]))
                AS r (id, version, at)
          WHERE t.connection_id = r.id AND t.version = r.version
            AND t.status = 'needs_reauth' AND t.reauth_reason = 'grant_rejected'
+           AND EXISTS (SELECT FROM verdict_holds h WHERE h.id = :hold AND h.ended_at IS NULL)
         RETURNING t.connection_id, t.provider_id, t.version),
     noted AS (
         INSERT INTO activity (connection_id, provider_id, version, kind)
@@ -72,6 +74,10 @@ _CONDEMN: Final = text("""
         SELECT connection_id, provider_id, version, 'needs_reauth', :code FROM changed)
     SELECT connection_id FROM changed
 """)
+_COUNT: Final = text(f"""
+    SELECT count(*) FROM tokens t
+     WHERE {MEMBER} AND t.refused_at > :since AND t.status = ANY (CAST(:statuses AS text[]))
+""")  # noqa: S608 - made of our own words
 # Sooner, never later: what comes by itself before that comes as it would have come.
 _BRING_FORWARD: Final = text(f"""
     UPDATE tokens t
@@ -114,13 +120,15 @@ class RefusedStore:
                 for row in connection.execute(statement, parameters)
             ]  # fmt: skip
 
-    def reprieve(self, schedule: Mapping[UUID, tuple[int, datetime]]) -> list[UUID]:
-        """Take death sentences back, with their alerts; returns whose.
+    def reprieve(self, hold_id: UUID, schedule: Mapping[UUID, tuple[int, datetime]]) -> int:
+        """Take death sentences back, with their alerts, while the hold is open; returns how many.
 
         Args:
+            hold_id: Of the open hold. Once it has ended, a sentence is one that was passed after it.
             schedule: Connection -> the version that was sentenced, and when it is tried again.
         """
         parameters = {
+            "hold": hold_id,
             "ids": list(schedule),
             "versions": [version for version, _ in schedule.values()],
             "times": [at for _, at in schedule.values()],
@@ -129,7 +137,7 @@ class RefusedStore:
             changed = list(connection.execute(_REPRIEVE, parameters).scalars())
             if changed:
                 resolve_connections(connection, changed)
-            return changed
+            return len(changed)
 
     def condemn(self, sentences: Sequence[tuple[Refused, AlertSpec]], *, code: str) -> int:
         """Declare the refused dead, each with its alert; returns how many it still concerned.
@@ -152,12 +160,18 @@ class RefusedStore:
                 open_alert(connection, alerts[connection_id])
             return len(changed)
 
+    def count(self, group: Group, *, since: datetime, statuses: Sequence[Status]) -> int:
+        """Return how many of these statuses were first refused after `since`."""
+        parameters = {**group.parameters, "since": since, "statuses": [status.value for status in statuses]}
+        with single(self._auto) as connection:
+            return int(connection.execute(_COUNT, parameters).scalar_one())
+
     def bring_forward(
         self, group: Group, *, since: datetime, spread: timedelta, statuses: Sequence[Status]
-    ) -> int:
-        """Have those who were first refused after `since` tried again, spread; returns how many they are.
+    ) -> None:
+        """Have those who were first refused after `since` tried again, spread over this time.
 
-        Nobody is put off by it.
+        Nobody is put off by it, and who is being presented is left alone.
         """
         parameters = {
             **group.parameters,
@@ -166,4 +180,4 @@ class RefusedStore:
             "statuses": [status.value for status in statuses],
         }
         with single(self._auto) as connection:
-            return connection.execute(_BRING_FORWARD, parameters).rowcount
+            connection.execute(_BRING_FORWARD, parameters)

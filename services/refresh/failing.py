@@ -22,7 +22,7 @@ from services import alerts
 from services.admission import Admission
 from services.incidents import Incidents
 from services.providers import ReadyProvider
-from services.refresh.recording import Recorder
+from services.refresh.recording import WITHHELD, Recorder
 from services.refresh.result import RefreshResult, of_token
 from services.scopes import Scope
 from storage.activity import Note
@@ -81,8 +81,11 @@ class FailedAttempts:
             attempt_id=str(attempt_id), error=type(error).__name__, code=error.code, status=error.http_status,
             decision=type(verdict.token).__name__, written=written,
         )  # fmt: skip
-        if not written or (record.refused and self._taken_back(scope, record)):
+        if not written:
             return None
+        if record.status is Status.NEEDS_REAUTH and record.refused and self._taken_back(scope):
+            retry_at = self._recorder.retry_at(ref.connection_id)
+            return of_token(token, Outcome.DEFERRED, retry_at, WITHHELD)
         return _result(claimed, verdict, error)
 
     def _withheld(self, scope: Scope, connection_id: UUID) -> bool:
@@ -93,12 +96,10 @@ class FailedAttempts:
         """
         return self._recorder.patiently(lambda: self._incidents.withholds(scope), connection_id)
 
-    def _taken_back(self, scope: Scope, record: FailureRecord) -> bool:
+    def _taken_back(self, scope: Scope) -> bool:
         """Say whether the sentence that was just written is void, because it belongs to a wave."""
-        if record.status is not Status.NEEDS_REAUTH:
-            return False
         try:
-            return self._incidents.sentenced(scope, record.connection_id)
+            return self._incidents.sentenced(scope)
         except ServiceUnavailable:
             # The sentence stands for the moment; the incidents' own tick looks at it again.
             log.warning("wave_not_looked_for", scope=scope.key)
@@ -150,6 +151,6 @@ def _result(claimed: Claimed, verdict: Verdict, error: ProviderError) -> Refresh
         case InDoubt(recover_at):
             return of_token(claimed.state, Outcome.DEFERRED, recover_at, "in_doubt")
         case Withheld(at):
-            return of_token(claimed.state, Outcome.DEFERRED, at, "refused_under_hold")
+            return of_token(claimed.state, Outcome.DEFERRED, at, WITHHELD)
         case RetryAt(at):
             return of_token(claimed.state, Outcome.DEFERRED, at, error.code)

@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 #: A failure that could not be written is retried this long; after that the lapsed lease tells the story.
 RECORD_PATIENCE: Final = timedelta(seconds=20)
+#: What a row says, and its activity, of a refusal that was no death sentence because there were so many.
+WITHHELD: Final = "refused_under_hold"
 
 
 class Recorder:
@@ -68,7 +70,7 @@ class Recorder:
                 due = not_before = at
             case Withheld(at):
                 # A doubt stays one. That it was refused keeps it from being presented again (`Recovery`).
-                status, kind, refused = token.status, "refused_under_hold", True
+                status, kind, refused = token.status, WITHHELD, True
                 due = not_before = at
         if (
             alert is None
@@ -83,7 +85,7 @@ class Recorder:
             version=token.version,
             status=status,
             failures=token.failures + 1,
-            code=code,
+            code=WITHHELD if kind == WITHHELD else code,
             refresh_due_at=due,
             note=Note(kind, code),
             not_before=not_before,
@@ -127,6 +129,14 @@ class Recorder:
             ),
             token.connection_id,
         )
+
+    def retry_at(self, connection_id: UUID) -> datetime | None:
+        """Return when a connection is tried again by what its row says now; None where that is not known."""
+        try:
+            row = self._tokens.read(connection_id)
+        except ServiceUnavailable:
+            return None
+        return None if row is None else row[1].refresh_due_at
 
     def patiently(self, act: Callable[[], bool], connection_id: UUID) -> bool:
         """Ask or write, waiting out a short absence of Postgres.

@@ -151,7 +151,8 @@ def marking_plan(connection: psycopg.Connection, work: due.Work, plan_cache: str
         statement = re.sub(rf":{name}\b", f"${place}", statement)
     with connection.transaction(force_rollback=True):
         connection.execute(f"SET LOCAL plan_cache_mode = {plan_cache}".encode())
-        connection.execute(f"PREPARE marking (text[], text[], int[], text[], int, interval) AS {statement}".encode())
+        types = "text[], text[], int[], text[], int, interval"
+        connection.execute(f"PREPARE marking ({types}) AS {statement}".encode())
         explained = connection.execute(
             "EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE marking "
             "('{p0,p1,p2,p3}', '{NULL,NULL,NULL,NULL}', '{300,300,300,300}', '{p0|t}', 1000, '30 seconds')"
