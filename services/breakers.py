@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 CACHE: Final = timedelta(seconds=1)
 #: Failures in a row, in this process, that say "the provider is down" rather than "one call failed".
 FAILURES_TO_OPEN: Final = 5
+#: Tenants of one provider that fail with no success between, before it is taken for the trouble of all.
+TENANTS_TO_OPEN: Final = 3
 #: A provider that wants to be left alone for this long will let tokens expire; somebody should know.
 LONG_SILENCE: Final = timedelta(minutes=5)
 #: A probe that has not reported back within this time is taken for lost, and another one is let through.
@@ -46,6 +48,8 @@ class Breakers:
         self._reading = threading.Lock()
         self._failures: defaultdict[str, int] = defaultdict(int)
         self._known: dict[str, Hold] = {}
+        #: What all tenants share -> their failures since the last success, and whose they were.
+        self._troubled: dict[str, tuple[int, frozenset[str | None]]] = {}
         #: Scope -> the thread whose call is the probe, and how long the others wait for it.
         self._probing: dict[str, tuple[int, datetime]] = {}
         #: When the breakers were read; minus infinity: they must be.
@@ -87,7 +91,11 @@ class Breakers:
     def tell_success(self, scope: Scope, *, called_at: datetime) -> None:
         """As `succeeded`; a breaker that cannot be written now is told again by the next success."""
         try:
-            self.succeeded(scope, called_at=called_at)
+            for each in _concerned(scope):
+                self.succeeded(each, called_at=called_at)
+            if scope.whole is not None:
+                with self._lock:
+                    self._troubled.pop(scope.whole, None)
         except ServiceUnavailable:
             log.warning("breaker_not_written", scope=scope.key)
 
@@ -107,13 +115,36 @@ class Breakers:
         Args:
             called_at: When the call began, by Postgres' clock like `now`.
         """
+        if reason is None:
+            self.tell_success(scope, called_at=called_at)
+            return
+        shared = self._is_shared(scope, reason)
+        with self._lock:
+            of_all = shared or scope.whole in self._known
+        subject = scope.everybody if of_all else None
         try:
-            if reason is None:
-                self.succeeded(scope, called_at=called_at)
-            else:
-                self.failed(scope, reason, code=error.code, retry_after=retry_after, now=now, jitter=jitter)
+            self.failed(
+                subject or scope, reason, code=error.code, retry_after=retry_after, now=now, jitter=jitter,
+                certain=shared,
+            )  # fmt: skip
         except ServiceUnavailable:
             log.warning("breaker_not_written", scope=scope.key)
+
+    def _is_shared(self, scope: Scope, reason: HoldReason) -> bool:
+        """Say whether a tenant's failure shows trouble of all: several tenants' in a row, no success between.
+
+        Without that, a dead endpoint would open as many breakers and alerts as there are tenants.
+        """
+        if scope.whole is None or reason is HoldReason.RATE_LIMITED:
+            return False
+        with self._lock:
+            failures, tenants = self._troubled.get(scope.whole, (0, frozenset()))
+            failures += 1
+            if len(tenants) < TENANTS_TO_OPEN:
+                tenants |= {scope.tenant}
+            self._troubled[scope.whole] = failures, tenants
+        enough = reason is HoldReason.CLIENT_MISCONFIGURED or failures >= FAILURES_TO_OPEN
+        return enough and len(tenants) >= TENANTS_TO_OPEN
 
     def succeeded(self, scope: Scope, *, called_at: datetime) -> None:
         """Tell that the provider answered properly: a breaker that was open before the call closes.
@@ -141,11 +172,13 @@ class Breakers:
         retry_after: timedelta | None,
         now: datetime,
         jitter: float,
+        certain: bool = False,
     ) -> None:
         """Tell what a failure said of the provider: it may open the breaker, or keep it open longer.
 
         Args:
             now: Postgres' clock.
+            certain: It opens the breaker, whatever was before it.
         """
         with self._lock:
             self._failures[scope.key] += 1
@@ -155,7 +188,7 @@ class Breakers:
         if hold is not None and hold.held_until > hold.now and not probed and retry_after is None:
             # A call that was under way when the breaker opened says nothing that is not known.
             return
-        certain = reason is HoldReason.CLIENT_MISCONFIGURED or retry_after is not None
+        certain = certain or reason is HoldReason.CLIENT_MISCONFIGURED or retry_after is not None
         if not certain and hold is None and failures < FAILURES_TO_OPEN:
             return
         times = 1 if hold is None else hold.failures + 1
@@ -175,11 +208,22 @@ class Breakers:
 
     def stopping(self, scope: Scope) -> Hold | None:
         """Return the breaker that forbids calls now; None where they may be made, if only as a probe."""
-        hold = self.held().get(scope.key)
-        return None if hold is None or hold.held_until <= hold.now else hold
+        held = self.held()
+        for each in _concerned(scope):
+            hold = held.get(each.key)
+            if hold is not None and hold.held_until > hold.now:
+                return hold
+        return None
 
     def probe(self, scope: Scope) -> Hold | None:
-        """Take the probe if the scope's breaker is half open; return the breaker if somebody else has it."""
+        """Take the probe where a breaker is half open; return the breaker if somebody else has it."""
+        for each in _concerned(scope):
+            taken_by_another = self._take_probe(each)
+            if taken_by_another is not None:
+                return taken_by_another
+        return None
+
+    def _take_probe(self, scope: Scope) -> Hold | None:
         hold = self.held().get(scope.key)
         if hold is None:
             return None
@@ -202,6 +246,10 @@ class Breakers:
 
     def give_back(self, scope: Scope) -> None:
         """Let somebody else probe where nothing was called in the end: the row was not due any more."""
+        for each in _concerned(scope):
+            self._give_back(each)
+
+    def _give_back(self, scope: Scope) -> None:
         with self._lock:
             until = self._was_probing(scope)
             if until is None:
@@ -211,3 +259,9 @@ class Breakers:
             self._holds.return_probe(scope.key, until=until)
         except ServiceUnavailable:
             log.warning("breaker_not_written", scope=scope.key)
+
+
+def _concerned(scope: Scope) -> tuple[Scope, ...]:
+    """Return the scopes whose breakers a call is under: its own, and where there are tenants that of all."""
+    everybody = scope.everybody
+    return (scope,) if everybody is None else (scope, everybody)

@@ -61,7 +61,7 @@ class Housekeeping:
     def _called(self, ready: ReadyProvider, key: str) -> bool:
         """Say whether a provider's connections are called in the scope of this key."""
         for scope in (ready.scope, ready.check_scope):
-            if key == scope.key:
+            if key in (scope.key, scope.whole):
                 return True
             tenant = scope.tenant_of(key) if ready.has_tenants else None
             if tenant is not None:

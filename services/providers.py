@@ -121,12 +121,15 @@ def _scope(
 ) -> Scope:
     """Return a scope; `endpoint` None: the definition has none, and what it shares with nobody stands in."""
     work = "check" if checks else "token"
+    key = f"{app.client_id}|{endpoint or f'{definition.id} {work}'}"
     return Scope(
-        key=f"{app.client_id}|{endpoint or f'{definition.id} {work}'}",
+        key=key,
         pace=f"{definition.id}|{app.client_id}|{work if checks else endpoint or work}",
         provider_id=definition.id,
         display_name=definition.display_name,
         max_concurrency=definition.max_concurrency,
         max_per_second=per_second,
+        # A tenant's key has a bar in this place, so that this is the key of none.
+        whole=None if definition.tenant_field is None else f"{key} (all tenants)",
         checks=checks,
     )

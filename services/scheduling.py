@@ -173,7 +173,7 @@ class Scheduler:
             hold = held.get(scope.key)
             if provider.has_tenants:
                 tenants |= _held_tenants(provider, scope, held)
-                hold = None
+                hold = None if scope.whole is None else held.get(scope.whole)
             # Nobody gets all the room, or the backlog of a slow provider, which is always the longest due,
             # would keep the others out.
             most = max(1, room // 2) if hold is None else _probes(hold)

@@ -18,6 +18,7 @@ class Scope:
         max_concurrency: Calls this process may have under way; None: half of its threads.
         max_per_second: Calls all workers together may begin; None: unbounded.
         tenant: None: the provider has no tenants, or the grant belongs to none of them.
+        whole: Names what all tenants share; None: the provider has no tenants.
         checks: The scope of health checks, which have breakers and rates of their own.
     """
 
@@ -28,11 +29,20 @@ class Scope:
     max_concurrency: int | None = None
     max_per_second: float | None = None
     tenant: str | None = None
+    whole: str | None = None
     checks: bool = False
 
     def of(self, tenant: str | None) -> Scope:
         """Return the scope of one tenant, from the one of those without."""
         return self if tenant is None else replace(self, key=f"{self.key}|{tenant}", tenant=tenant)
+
+    @property
+    def everybody(self) -> Scope | None:
+        """The scope of what stops all tenants alike, such as a dead endpoint; None without tenants."""
+        if self.whole is None:
+            return None
+        name = f"{self.display_name} (all tenants)"
+        return replace(self, key=self.whole, whole=None, tenant=None, display_name=name)
 
     def tenant_of(self, key: str) -> str | None:
         """Return the tenant whose key this is, seen from the scope of those without; None if it is none's."""

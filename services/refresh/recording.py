@@ -97,11 +97,13 @@ class Recorder:
     def _is_told(self, provider: ReadyProvider, token: TokenState) -> bool:
         """Say whether an alert about the whole provider is open, which speaks for its connections too."""
         try:
-            hold = self._admission.held().get(provider.scope_of(token.tenant).key)
+            held = self._admission.held()
         except ServiceUnavailable:
             # Unknown, and it must not keep the failure from being written down; the next one tells.
             return True
-        return hold is not None and hold.reason != HoldReason.RATE_LIMITED
+        scope = provider.scope_of(token.tenant)
+        holds = (held.get(key) for key in (scope.key, scope.whole) if key is not None)
+        return any(hold is not None and hold.reason != HoldReason.RATE_LIMITED for hold in holds)
 
     def write(self, record: FailureRecord) -> bool:
         """Write the failure, waiting out a short absence of Postgres; False if the row has moved on.

@@ -10,7 +10,19 @@ from domain.asks import Outcome
 from domain.token import Status
 from services.scheduling import Work
 from tests.services.test_scheduling import tick
-from tests.services.waves import ask, dead, endings, open_shops, refuse, revoke, waves, with_shops
+from tests.services.waves import (
+    SHOPS_APP,
+    ask,
+    dead,
+    endings,
+    open_shops,
+    refuse,
+    revoke,
+    shops,
+    statuses,
+    waves,
+    with_shops,
+)
 from tests.services.world import DEMANDED, Connected, World, line_of
 from tests.support.waiting import eventually
 
@@ -209,3 +221,61 @@ def test_a_held_tenants_backlog_does_not_take_its_providers_room(world: World) -
     )
 
     assert [token.connection_id for token in due] == [at_b.id]
+
+
+def test_what_stops_every_tenant_is_one_incident(world: World, closed_url: str) -> None:
+    """A dead endpoint is found out by several tenants together: one breaker, one alert, nobody is published;
+    the first success of any of them ends it for all."""
+    with_shops(world)
+    many = [item for shop in ("a", "b", "c", "d", None) for item in open_shops(world, shop, 1)]
+    alive, dead_end = world.services, world.wire(more=shops(world, closed_url), environment=SHOPS_APP)
+    codes = [ask(world, [item], dead_end)[0].code for item in (*many, *many)]
+
+    assert codes[:5] == ["connect_failed"] * 5
+    assert set(codes[5:]) == {"unreachable"}
+    (hold,) = world.holds()
+    assert hold["scope"].endswith("/strict/token (all tenants)")
+    (alert,) = world.alerts()
+    assert "Shops (all tenants) does not answer" in alert["title"]
+    assert tick(world, services=dead_end).ids == []
+    alive.housekeeping.run()
+    assert world.holds() == [], "nobody calls that endpoint there"
+    assert world.alerts() == []
+
+
+def test_a_wrong_secret_of_all_tenants_ends_by_one_probe(world: World) -> None:
+    """Three tenants are refused as a client: from then on all wait, and one success lets all go on."""
+    with_shops(world)
+    many = [item for shop in "abcde" for item in open_shops(world, shop, 1)]
+    world.sim.configure("strict", client_secret="another-secret")
+
+    codes = [refresh(world, item) for item in many]
+
+    assert codes == ["invalid_client"] * 3 + ["client_misconfigured"] * 2
+    assert world.alert_kinds() == ["provider_client_misconfigured"] * 3
+    assert len(world.holds()) == 3
+    assert statuses(world, many) == [Status.ACTIVE] * 5
+    world.pass_hold()
+    eventually(lambda: refresh(world, many[3]) == "invalid_client", seconds=5)
+    assert refresh(world, many[4]) == "client_misconfigured"
+    world.sim.configure("strict", client_secret="sim-strict-secret")
+    world.pass_hold()
+    eventually(lambda: refresh(world, many[4]) is None, seconds=5)
+
+    assert not any("all tenants" in hold["scope"] for hold in world.holds())
+    eventually(lambda: all(refresh(world, item) is None for item in many[:4]), seconds=10)
+    assert (world.holds(), world.alerts()) == ([], [])
+
+
+def test_one_tenants_trouble_among_many_that_succeed_stays_its_own(world: World) -> None:
+    """Three tenants have removed our app, one after the other, while the others go on: nobody else waits."""
+    with_shops(world)
+    gone = [item for shop in "abc" for item in open_shops(world, shop, 1)]
+    well = [item for shop in "xyz" for item in open_shops(world, shop, 1)]
+    for number, item in enumerate(gone):
+        world.sim.fault("invalid_client", dialect="strict", grant_id=item.grant.grant_id)
+        assert refresh(world, item) == "invalid_client"
+        assert refresh(world, well[number]) is None
+
+    assert len(world.holds()) == 3
+    assert not any("all tenants" in hold["scope"] for hold in world.holds())

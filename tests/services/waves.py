@@ -19,7 +19,7 @@ SHOPS: Final = """
 [providers.shops]
 display_name = "Shops"
 grant = "refresh_token"
-token_url = "{url}/strict/token"
+token_url = "{token}/strict/token"
 rotation = "single_use"
 replay_window = 0
 tenant_field = "shop"
@@ -86,9 +86,15 @@ def dead(world: World, many: Sequence[Connected]) -> list[Connected]:
     return [item for item in many if world.row(item)["status"] == Status.NEEDS_REAUTH]
 
 
+def shops(world: World, token_url: str | None = None) -> str:
+    """The TOML of a provider with tenants."""
+    url = world.simulator.base_url
+    return SHOPS.format(url=url, token=token_url or url)
+
+
 def with_shops(world: World) -> Services:
     """Services that know a provider with tenants; the world's own from now on."""
-    world.services = world.wire(more=SHOPS.format(url=world.simulator.base_url), environment=SHOPS_APP)
+    world.services = world.wire(more=shops(world), environment=SHOPS_APP)
     return world.services
 
 
