@@ -29,6 +29,8 @@ def test_a_wave_that_is_not_real_kills_nobody(world: World) -> None:
     assert statuses(world, many) == [Status.ACTIVE] * 8
     assert world.alert_kinds() == ["verdict_hold"]
     assert world.alerts()[0]["severity"] == "critical"
+    # Not even for a moment: what is refused from now on is no sentence that has to be taken back.
+    assert [world.kinds(item) for item in many[5:]] == [["imported", "refused_under_hold"]] * 3
     ask(world, many)
     world.services.incidents.watch()
     assert endings(world) == [None]

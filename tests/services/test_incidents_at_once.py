@@ -9,13 +9,15 @@ from uuid import uuid4
 import pytest
 
 from domain.asks import Outcome
+from domain.errors import GrantRejected
 from domain.token import Status
+from services.providers import ReadyProvider
 from services.scheduling import Work
 from storage.groups import Group
 from storage.incidents import Census
 from tests.services.test_scheduling import tick
 from tests.services.waves import QUIET, ask, dead, endings, let_pass, refuse, revoke, statuses, waves
-from tests.services.world import FORCED, SCHEDULED, World
+from tests.services.world import FORCED, SCHEDULED, World, line_of
 
 pytestmark = pytest.mark.servers
 
@@ -50,6 +52,28 @@ def test_a_sentence_passed_while_another_opened_the_hold_is_taken_back(
     assert (result.outcome, result.code) == (Outcome.DEFERRED, "refused_under_hold")
     assert result.retry_at == world.row(many[5])["refresh_due_at"]
     assert (dead(world, many), world.alert_kinds()) == ([], ["verdict_hold"])
+
+
+def test_nobody_is_declared_dead_whose_row_has_moved_on(world: World) -> None:
+    """The user connects anew while the old grant's refusal is on its way: neither sentence nor alert."""
+    connected = world.connect("strict")
+    claimed = world.claim(connected)
+    provider = world.services.desk.ready("strict")
+    assert isinstance(provider, ReadyProvider)
+    assert claimed.state.attempt_id is not None
+    (anew,) = world.sim.mint("strict", 1, owner=world.owner)
+    line = line_of(anew, claimed.ref.user_id, "strict")
+    assert world.import_lines([line], replace=True)[0].outcomes == {"replaced": 1}
+
+    failures = world.services.refresh._presentation._failures
+    refused = GrantRejected("invalid_grant")
+    result = failures.failed(claimed, provider, claimed.state.attempt_id, refused, now=claimed.now)
+
+    assert result is None
+    row = world.row(connected)
+    assert (row["status"], row["refused_at"], row["failures"]) == (Status.ACTIVE, None, 0)
+    assert world.kinds(connected)[-1] == "credentials_replaced"
+    assert world.alerts() == []
 
 
 def test_a_reprieve_that_was_cut_off_is_finished_by_the_tick(
