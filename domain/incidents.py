@@ -57,6 +57,7 @@ class Calm:
         succeeded: Distinct connections that are not refused and have succeeded since the last new refusal.
         others: Living connections of the group that are not refused; need not be counted beyond
             `MOST_SUCCESSES_WANTED`.
+        waiting: Refused connections of the wave that are still to be judged; need not be counted beyond 1.
     """
 
     presented: int
@@ -65,6 +66,7 @@ class Calm:
     come_back: int
     succeeded: int
     others: int
+    waiting: int
 
 
 def is_wave(*, refused: int, presented: int) -> bool:
@@ -78,11 +80,13 @@ def is_over(calm: Calm) -> bool:
     """Say whether the others of the group succeed at their usual rate, so that the refused can be judged.
 
     Once a refused grant has come back, a refusal by this provider proves nothing for the moment. Then those
-    who are refused again count like those who are refused for the first time.
+    who are refused again count like those who are refused for the first time. And where nobody is left to be
+    judged, because all have come back, connected anew or gone, nobody has to succeed first.
     """
     refused = calm.refused if calm.come_back else calm.newly_refused
-    quiet = refused * QUIET_ONE_IN <= calm.presented
-    return quiet and calm.succeeded >= max(1, min(MOST_SUCCESSES_WANTED, calm.others))
+    if refused * QUIET_ONE_IN > calm.presented:
+        return False
+    return not calm.waiting or calm.succeeded >= max(1, min(MOST_SUCCESSES_WANTED, calm.others))
 
 
 def may_open(ending: Ending | None, ended_at: datetime | None, *, now: datetime) -> bool:

@@ -138,7 +138,11 @@ _CALM: Final = text(f"""
            (SELECT count(*) FROM (
                 SELECT FROM tokens t
                  WHERE {MEMBER} AND t.status = 'active' AND t.refreshable AND t.refused_at IS NULL
-                 LIMIT :enough) AS living) AS others
+                 LIMIT :enough) AS living) AS others,
+           (SELECT count(*) FROM (
+                SELECT FROM tokens t
+                 WHERE {MEMBER} AND t.refused_at > :opened_at - :window AND t.status <> 'disconnected'
+                 LIMIT 1) AS unjudged) AS waiting
       FROM lines
 """).bindparams(bindparam("window", type_=Interval), bindparam("quiet", type_=Interval))  # noqa: S608 - made of our own words
 _OPEN: Final = text("""

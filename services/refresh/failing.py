@@ -61,6 +61,9 @@ class FailedAttempts:
         ref, token = claimed.ref, claimed.state
         scope = provider.scope_of(token.tenant)
         verdict = after_failure(token, provider.facts, error, now=now, jitter=self._jitter())
+        if isinstance(verdict.token, NeedsReauth) and self._withheld(scope, ref.connection_id):
+            # No spare is tried either: it would take the place of a token that is probably good.
+            verdict = withheld(verdict, token, now=now, jitter=self._jitter())
         try:
             saved = isinstance(verdict.token, NeedsReauth) and self._recorder.promote_spare(claimed)
         except SealBroken as broken:
@@ -68,8 +71,6 @@ class FailedAttempts:
         if saved:
             log.warning("spare_promoted", connection_id=str(ref.connection_id), attempt_id=str(attempt_id))
             return RefreshResult(Outcome.DEFERRED, ref.connection_id, token.expires_at, None, now, error.code)
-        if isinstance(verdict.token, NeedsReauth) and self._withheld(scope, ref.connection_id):
-            verdict = withheld(verdict, token, now=now, jitter=self._jitter())
         record = self._recorder.record_of(claimed, provider, attempt_id, error.code, verdict)
         written = self._recorder.write(record)
         self._admission.breakers.tell_failure(

@@ -51,7 +51,7 @@ def test_more_refusals_never_end_a_wave(refused: int, presented: int) -> None:
         assert is_wave(refused=refused + 1, presented=presented)
 
 
-CALM = Calm(presented=100, newly_refused=0, refused=0, come_back=0, succeeded=5, others=5)
+CALM = Calm(presented=100, newly_refused=0, refused=0, come_back=0, succeeded=5, others=5, waiting=1)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,8 @@ CALM = Calm(presented=100, newly_refused=0, refused=0, come_back=0, succeeded=5,
         ({"refused": 90}, True),  # who is refused again is no new sign,
         ({"refused": 90, "come_back": 1}, False),  # unless refusals are known to be false by now
         ({"refused": 5, "come_back": 1}, True),
+        ({"succeeded": 0, "others": 0, "waiting": 0}, True),  # nobody is left to be judged
+        ({"succeeded": 0, "others": 0, "waiting": 0, "newly_refused": 6}, False),
     ],
 )
 def test_a_hold_ends_when_the_others_succeed(changes: dict[str, int], over: bool) -> None:

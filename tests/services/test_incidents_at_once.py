@@ -193,6 +193,55 @@ def test_a_doubt_keeps_its_one_attempt_for_after_the_wave(world: World, ending: 
     assert (row["status"], row["reauth_reason"]) == (Status.NEEDS_REAUTH, "rotation_probably_lost")
 
 
+def test_a_hold_ends_when_nobody_is_left_to_be_judged(world: World) -> None:
+    """Everybody was refused, and everybody has connected anew: no alert stays open about nobody."""
+    many = world.connect_many("gsc", 5)
+    revoke(world, *many)
+    ask(world, many)
+    for item, grant in zip(many, world.sim.mint("google", 5, owner=world.owner), strict=True):
+        row = world.rows("SELECT user_id FROM connections WHERE id = %s", item.id)[0]
+        world.services.incidents.watch()
+        assert endings(world) == [None]
+        world.import_lines([line_of(grant, row["user_id"], "gsc")], replace=True)
+    world.services.incidents.watch()
+
+    assert (endings(world), world.alerts()) == (["recovered"], [])
+
+
+def test_a_hold_in_which_nothing_is_called_any_more_is_given_up(world: World) -> None:
+    """The operator has mended the client id: the grants go on in another scope, and the alert ends."""
+    many = world.connect_many("gsc", 5)
+    refuse(world)
+    ask(world, many)
+    let_pass(world, timedelta(minutes=11))
+    mended = world.wire(environment={"EVERGRANT_GSC_CLIENT_ID": "another-client"})
+
+    mended.incidents.watch()
+
+    assert (endings(world), world.alerts(), dead(world, many)) == (["abandoned"], [], [])
+
+
+def test_a_refusal_under_a_hold_costs_no_token(world: World) -> None:
+    """No spare takes the place of the refused one: the refusal proves nothing, and a spare may be worse."""
+    *many, kept = world.connect_many("window", 6)
+    ask(world, [kept])
+    world.rows(
+        "INSERT INTO spare_tokens (attempt_id, connection_id, grant_id, version, key_id, access_token,"
+        " refresh_token, refresh_digest) SELECT gen_random_uuid(), connection_id, grant_id, 1, key_id,"
+        " access_token, refresh_token, refresh_digest FROM tokens WHERE connection_id = %s RETURNING 1",
+        kept.id,
+    )
+    refuse(world, dialect="window")
+    ask(world, many)
+    assert endings(world) == [None]
+
+    assert ask(world, [kept])[0].code == "refused_under_hold"
+
+    assert world.row(kept)["version"] == 2
+    world.sim.clear_faults()
+    assert ask(world, [kept])[0].outcome is Outcome.REFRESHED
+
+
 def test_a_refused_doubt_is_no_sign_of_a_wave(world: World) -> None:
     """Five lost rotations are five lost rotations: each is told of as one, and nothing is held."""
     *many, between = world.connect_many("strict", 6)
