@@ -15,6 +15,7 @@ from services import alerts
 from services.incidents import BATCH, Incidents
 from services.providers import ProviderDesk
 from services.scopes import Scope
+from storage.groups import Group
 from storage.holds import Hold, HoldStore
 from storage.incidents import IncidentStore, VerdictHold
 from storage.refused import RefusedStore
@@ -84,13 +85,10 @@ class Rulings:
         Raises:
             EvergrantError: There is nothing to rule on; says why.
         """
-        hold = self._open(incident_id)
-        group = self._incidents.group_of(hold)
+        hold, group = self._open(incident_id)
         # First: from here on whoever is being presented is judged by its own attempt, and should this
         # process die, the refused are by their next one.
         self._end(hold, Ending.CONFIRMED)
-        if group is None:
-            return 0
         condemned = 0
         since = self._incidents.began(hold)
         while found := self._refused.waiting(group, since=since, limit=BATCH):
@@ -122,11 +120,11 @@ class Rulings:
         Raises:
             EvergrantError: There is nothing to rule on; says why.
         """
-        hold = self._open(incident_id)
+        hold, _ = self._open(incident_id)
         self._end(hold, Ending.DISMISSED)
         return self._incidents.bring_forward(hold, Status.ACTIVE, Status.IN_DOUBT)
 
-    def _open(self, incident_id: UUID) -> VerdictHold:
+    def _open(self, incident_id: UUID) -> tuple[VerdictHold, Group]:
         hold = self._store.find(incident_id)
         if hold is None:
             if any(_breaker_id(breaker.scope) == incident_id for breaker in self._holds.holds()):
@@ -138,7 +136,15 @@ class Rulings:
                 f"no incident has the id {incident_id}; see `evergrant incidents list --all`"
             )
         self._refuse_ended(hold)
-        return hold
+        group = self._incidents.group_of(hold)
+        if group is None:
+            variable = "EVERGRANT_" + hold.provider_id.upper().replace("-", "_")
+            raise EvergrantError(
+                f"incident {incident_id} is about provider {hold.provider_id!r} with a client id or endpoint "
+                f"that is not set here; run this with the workers' {variable}_CLIENT_ID and "
+                "EVERGRANT_PROVIDERS_FILE. If it was changed on purpose, the incident ends by itself"
+            )
+        return hold, group
 
     def _end(self, hold: VerdictHold, ending: Ending) -> None:
         if not self._incidents.end(hold, ending):

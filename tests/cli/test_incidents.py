@@ -106,3 +106,15 @@ def test_a_wave_is_dismissed(deployed: Shell, wave: Wave) -> None:
             "SELECT count(*) FROM tokens WHERE greatest(refresh_due_at, not_before) > now() + interval '1 s'"
         ).fetchone()
     assert waiting == (0,)
+
+
+def test_a_ruling_needs_to_know_whom_it_is_about(deployed: Shell, wave: Wave) -> None:
+    """In a shell without the app's client id nothing is ruled, and the variable is named."""
+    hold_id = wave()
+    stranger = deployed.having(EVERGRANT_STRICT_CLIENT_ID=None, EVERGRANT_STRICT_CLIENT_SECRET=None)
+
+    for word in ("confirm", "dismiss"):
+        refused = stranger("incidents", word, hold_id)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "EVERGRANT_STRICT_CLIENT_ID" in refused.stderr
+    assert [row["status"] for row in deployed.json("incidents", "list")] == ["open"]
