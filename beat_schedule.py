@@ -13,6 +13,8 @@ SECONDS_BETWEEN_HEALTH_TICKS: Final = 2.0
 SECONDS_BETWEEN_HOUSEKEEPING: Final = 60.0
 #: Tokens of disconnected grants that the provider has not taken back yet.
 SECONDS_BETWEEN_REVOCATIONS: Final = 10.0
+#: How soon the end of a wave of refusals is seen. Two small reads where nothing is refused.
+SECONDS_BETWEEN_LOOKS_AT_INCIDENTS: Final = 10.0
 
 BEAT_SCHEDULE: Final = {
     "schedule-refreshes": {
@@ -33,6 +35,11 @@ BEAT_SCHEDULE: Final = {
     "process-revocations": {
         "task": "evergrant.process_revocations",
         "schedule": SECONDS_BETWEEN_REVOCATIONS,
+        "options": {"queue": "control"},
+    },
+    "watch-incidents": {
+        "task": "evergrant.watch_incidents",
+        "schedule": SECONDS_BETWEEN_LOOKS_AT_INCIDENTS,
         "options": {"queue": "control"},
     },
 }

@@ -51,6 +51,13 @@ class NeedsReauth:
     reason: ReauthReason
 
 
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """Refused during a wave of refusals (`domain.incidents`): nobody is declared dead; present it at `at`."""
+
+    at: datetime
+
+
 class HoldReason(StrEnum):
     """Why calls to a provider are stopped for now."""
 
@@ -70,7 +77,7 @@ class Verdict:
         worth_an_alert: The connection has failed often enough, or has expired, so that somebody should know.
     """
 
-    token: RetryAt | InDoubt | NeedsReauth
+    token: RetryAt | InDoubt | NeedsReauth | Withheld
     provider: HoldReason | None = None
     provider_retry_after: timedelta | None = None
     worth_an_alert: bool = False

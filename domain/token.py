@@ -68,6 +68,8 @@ class TokenState:
         check_failures: Consecutive health checks that called the token dead.
         alerted: An alert about this connection may be open.
         refreshable: There is something to present: a refresh token, or client credentials.
+        tenant: Which of the provider's tenants the grant belongs to; None: none.
+        refused_at: When the provider first refused the current refresh token; None: it has not.
     """
 
     connection_id: UUID
@@ -94,6 +96,8 @@ class TokenState:
     reauth_reason: str | None = None
     alerted: bool = False
     refreshable: bool = True
+    tenant: str | None = None
+    refused_at: datetime | None = None
 
     @property
     def lifetime(self) -> timedelta | None:

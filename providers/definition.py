@@ -143,6 +143,8 @@ class ProviderDefinition(_Table):
         token_params: Constant fields sent with every token request.
         token_headers: Constant headers sent with every token request.
         metadata_fields: Request field -> key of the connection's metadata it is filled from.
+        tenant_field: Key of the connection's metadata that tells which of the provider's tenants a grant
+            belongs to; None: the provider has no tenants whose trouble is their own.
         answer_names: The provider's names (dotted paths) for the answer's fields, tried in order.
         token_types: The token types that are presented as bearer tokens (RFC 6749 §7.1), in lower case.
         unconfirmed: Key of this table -> why its value is a best guess.
@@ -170,6 +172,7 @@ class ProviderDefinition(_Table):
     token_params: dict[Word, Word] = Field(default_factory=dict)
     token_headers: Headers = Field(default_factory=dict)
     metadata_fields: dict[Word, Word] = Field(default_factory=dict)
+    tenant_field: Word | None = None
     answer_names: dict[AnswerField, tuple[Word, ...]] = Field(default_factory=dict)
     token_types: tuple[Word, ...] = ("bearer",)
     check: Check | None = None

@@ -1,41 +1,22 @@
 """Admission: may this process call this provider now? Asked before a token's row is touched.
 
-Three gates, cheapest first: the breaker (shared by all workers through Postgres, cached for a second here),
-the provider's share of this process, and its request rate (shared through Redis, or kept per process while
-Redis is away).
+Three gates, cheapest first: the breaker (`services.breakers`), the provider's share of this process, and its
+request rate (shared through Redis, or kept per process while Redis is away).
 """
 
 from __future__ import annotations
 
-import math
 import threading
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final, Protocol
+from datetime import datetime
+from typing import Protocol
 
-import structlog
-
-from domain.backoff import backoff
-from domain.errors import ProviderError, ServiceUnavailable
-from domain.policy import HoldReason
-from services import alerts
-from storage.alerts import AlertSpec
-from storage.holds import Hold, HoldStore
-
-log = structlog.get_logger(__name__)
-
-#: How stale this process' picture of the breakers may be.
-CACHE: Final = timedelta(seconds=1)
-#: Failures in a row, in this process, that say "the provider is down" rather than "one call failed".
-FAILURES_TO_OPEN: Final = 5
-#: A provider that wants to be left alone for this long will let tokens expire; somebody should know.
-LONG_SILENCE: Final = timedelta(minutes=5)
-#: A probe that has not reported back within this time is taken for lost, and another one is let through.
-PROBE: Final = timedelta(seconds=30)
+from services.breakers import Breakers
+from services.scopes import Scope
+from storage.holds import Hold
 
 
 class RateLimiter(Protocol):
@@ -43,23 +24,6 @@ class RateLimiter(Protocol):
 
     def take(self, scope: str, per_second: float) -> bool:
         """Count one request; False when the rate is used up for the moment."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What a breaker and a rate belong to: one client id at one endpoint.
-
-    Attributes:
-        key: Names the scope to the other workers; holds no secret.
-        max_concurrency: Calls this process may have under way; None: half of its threads.
-        max_per_second: Calls all workers together may begin; None: unbounded.
-    """
-
-    key: str
-    provider_id: str
-    display_name: str
-    max_concurrency: int | None = None
-    max_per_second: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,33 +42,18 @@ class Admitted:
 class Admission:
     """One per process; thread-safe."""
 
-    def __init__(
-        self,
-        holds: HoldStore,
-        limiter: RateLimiter,
-        *,
-        threads: int,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._holds = holds
+    def __init__(self, breakers: Breakers, limiter: RateLimiter, *, threads: int) -> None:
+        self.breakers = breakers
         self._limiter = limiter
         self._share = max(1, threads // 2)
-        self._clock = clock
         self._lock = threading.Lock()
-        self._reading = threading.Lock()
         self._in_use: defaultdict[str, int] = defaultdict(int)
-        self._failures: defaultdict[str, int] = defaultdict(int)
-        self._known: dict[str, Hold] = {}
-        #: Scope -> the thread whose call is the probe, and how long the others wait for it.
-        self._probing: dict[str, tuple[int, datetime]] = {}
-        #: When the breakers were read; minus infinity: they must be.
-        self._read_at = -math.inf
-        self._changes = 0
 
     @contextmanager
     def admit(self, scope: Scope) -> Iterator[Admitted | Denied]:
         """Ask all gates and hold a slot meanwhile."""
-        denied = self._held_back(scope) or self._slot(scope)
+        stopping = self.breakers.stopping(scope)
+        denied = self._slot(scope) if stopping is None else Denied(stopping.reason, stopping.held_until)
         if denied is not None:
             yield denied
             return
@@ -112,180 +61,27 @@ class Admission:
             # The probe last: who takes it must be free to use it.
             yield self._rate(scope) or self._probe(scope) or Admitted()
         finally:
-            self._give_back(scope)
+            self.breakers.give_back(scope)
             with self._lock:
-                self._in_use[scope.key] -= 1
+                self._in_use[scope.pace] -= 1
 
     def held(self) -> dict[str, Hold]:
-        """Return the open breakers by scope, at most `CACHE` old, and never without one that we opened."""
-        with self._lock:
-            known, read_at = self._known, self._read_at
-            if self._clock() - read_at < CACHE.total_seconds():
-                return known
-            if read_at > -math.inf:
-                # Stamped before reading, so that a slow database is asked once and not by every thread.
-                self._read_at = self._clock()
-        if read_at > -math.inf:
-            return self._read()
-        # Nothing is known, or it is known to be wrong: everybody waits for the one who reads.
-        with self._reading:
-            with self._lock:
-                if self._read_at > -math.inf:
-                    return self._known
-            return self._read()
-
-    def _read(self) -> dict[str, Hold]:
-        with self._lock:
-            changes, began = self._changes, self._clock()
-        known = {hold.scope: hold for hold in self._holds.holds()}
-        with self._lock:
-            if changes == self._changes:
-                self._known, self._read_at = known, began
-            return known
-
-    def _forget(self) -> None:
-        """Make the next look read the breakers anew: we have changed one. Called under the lock."""
-        self._read_at = -math.inf
-        self._changes += 1
-
-    def tell_success(self, scope: Scope, *, called_at: datetime) -> None:
-        """As `succeeded`; a breaker that cannot be written now is told again by the next success."""
-        try:
-            self.succeeded(scope, called_at=called_at)
-        except ServiceUnavailable:
-            log.warning("breaker_not_written", scope=scope.key)
-
-    def tell_failure(
-        self,
-        scope: Scope,
-        reason: HoldReason | None,
-        error: ProviderError,
-        *,
-        retry_after: timedelta | None,
-        called_at: datetime,
-        now: datetime,
-        jitter: float,
-    ) -> None:
-        """Tell what a failure said of the provider; `reason` None: it answered properly.
-
-        Args:
-            called_at: When the call began, by Postgres' clock like `now`.
-        """
-        try:
-            if reason is None:
-                self.succeeded(scope, called_at=called_at)
-            else:
-                self.failed(scope, reason, code=error.code, retry_after=retry_after, now=now, jitter=jitter)
-        except ServiceUnavailable:
-            log.warning("breaker_not_written", scope=scope.key)
-
-    def succeeded(self, scope: Scope, *, called_at: datetime) -> None:
-        """Tell that the provider answered properly: a breaker that was open before the call closes.
-
-        A call that was under way when the breaker opened proves nothing: the provider may have asked for
-        minutes of silence while it was answering this one.
-        """
-        with self._lock:
-            self._failures[scope.key] = 0
-            self._was_probing(scope)
-            known = scope.key in self._known
-        cause = alerts.provider_cause(scope.key)
-        if known and self._holds.close_hold(scope.key, called_at=called_at, cause=cause):
-            with self._lock:
-                self._known = {key: hold for key, hold in self._known.items() if key != scope.key}
-            log.info("provider_hold_closed", scope=scope.key, provider=scope.provider_id)
-
-    def failed(
-        self,
-        scope: Scope,
-        reason: HoldReason,
-        *,
-        code: str,
-        retry_after: timedelta | None,
-        now: datetime,
-        jitter: float,
-    ) -> None:
-        """Tell what a failure said of the provider: it may open the breaker, or keep it open longer.
-
-        Args:
-            now: Postgres' clock.
-        """
-        with self._lock:
-            self._failures[scope.key] += 1
-            failures = self._failures[scope.key]
-            hold = self._known.get(scope.key)
-            probed = self._was_probing(scope) is not None
-        if hold is not None and hold.held_until > hold.now and not probed and retry_after is None:
-            # A call that was under way when the breaker opened says nothing that is not known.
-            return
-        certain = reason is HoldReason.CLIENT_MISCONFIGURED or retry_after is not None
-        if not certain and hold is None and failures < FAILURES_TO_OPEN:
-            return
-        times = 1 if hold is None else hold.failures + 1
-        wait = backoff(times, lifetime=timedelta(minutes=5), jitter=jitter, retry_after=retry_after)
-        alert: AlertSpec | None = None
-        if reason is not HoldReason.RATE_LIMITED or wait >= LONG_SILENCE:
-            alert = alerts.provider_held(
-                scope.provider_id, scope.display_name, reason, scope=scope.key, code=code
-            )
-        self._holds.open_hold(
-            scope.key, provider_id=scope.provider_id, reason=str(reason), held_until=now + wait, alert=alert
-        )
-        with self._lock:
-            self._forget()
-        log.warning(
-            "provider_held", scope=scope.key, provider=scope.provider_id, reason=str(reason), code=code,
-            seconds=round(wait.total_seconds(), 1),
-        )  # fmt: skip
-
-    def _held_back(self, scope: Scope) -> Denied | None:
-        hold = self.held().get(scope.key)
-        if hold is None or hold.held_until <= hold.now:
-            return None
-        return Denied(hold.reason, hold.held_until)
+        """Return the open breakers by scope; as `Breakers.held`."""
+        return self.breakers.held()
 
     def _probe(self, scope: Scope) -> Denied | None:
-        hold = self.held().get(scope.key)
-        if hold is None:
-            return None
-        # Half open: whoever moves the hold forward first is the probe, the others stay away.
-        until = hold.now + PROBE
-        taken = self._holds.take_probe(scope.key, expected=hold.held_until, until=until)
-        with self._lock:
-            self._forget()
-            if taken:
-                self._probing[scope.key] = (threading.get_ident(), until)
-        return None if taken else Denied(hold.reason)
-
-    def _was_probing(self, scope: Scope) -> datetime | None:
-        """Forget that this thread was probing, and return until when; None if it was not. Under the lock."""
-        thread, until = self._probing.get(scope.key, (None, None))
-        if thread != threading.get_ident():
-            return None
-        del self._probing[scope.key]
-        return until
-
-    def _give_back(self, scope: Scope) -> None:
-        """Let somebody else probe where nothing was called in the end: the row was not due any more."""
-        with self._lock:
-            until = self._was_probing(scope)
-            if until is None:
-                return
-            self._forget()
-        try:
-            self._holds.return_probe(scope.key, until=until)
-        except ServiceUnavailable:
-            log.warning("breaker_not_written", scope=scope.key)
+        taken_by_another = self.breakers.probe(scope)
+        return None if taken_by_another is None else Denied(taken_by_another.reason)
 
     def _slot(self, scope: Scope) -> Denied | None:
         most = scope.max_concurrency or self._share
         with self._lock:
-            if self._in_use[scope.key] >= most:
+            if self._in_use[scope.pace] >= most:
                 return Denied("concurrency")
-            self._in_use[scope.key] += 1
+            self._in_use[scope.pace] += 1
         return None
 
     def _rate(self, scope: Scope) -> Denied | None:
-        if scope.max_per_second is None or self._limiter.take(scope.key, scope.max_per_second):
+        if scope.max_per_second is None or self._limiter.take(scope.pace, scope.max_per_second):
             return None
         return Denied("rate")

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from domain.policy import HoldReason
 from domain.token import ConnectionRef, ReauthReason
+from services.scopes import Call, Scope
 from storage.alerts import AlertSpec
 
 _REAUTH: Final = {
@@ -34,12 +35,6 @@ _REAUTH: Final = {
         ),
     ),
 }
-
-
-#: How the scope of a provider's health checks ends.
-CHECKS: Final = "|check"
-#: … and that of its revocations.
-REVOCATIONS: Final = "|revoke"
 
 
 def needs_reauth(ref: ConnectionRef, display_name: str, reason: ReauthReason, *, code: str) -> AlertSpec:
@@ -138,22 +133,26 @@ def staged_refused(connection_id: UUID, *, error: str) -> AlertSpec:
     )
 
 
+_CALLED: Final = {Call.TOKEN: "", Call.CHECK: " (health checks)", Call.REVOKE: " (revocations)"}
+
+
+def named(scope: Scope) -> str:
+    """Return what people call the scope: the provider, its tenant where it has some, and what is called."""
+    name = scope.display_name if scope.tenant is None else f"{scope.display_name} (tenant {scope.tenant})"
+    return name + _CALLED[scope.call]
+
+
 def provider_cause(scope: str) -> str:
     """Return the cause under which all that stops one provider's calls is one incident."""
     return f"provider:{scope}:held"
 
 
-def provider_held(
-    provider_id: str, display_name: str, reason: HoldReason, *, scope: str, code: str
-) -> AlertSpec:
+def provider_held(scope: Scope, reason: HoldReason, *, code: str) -> AlertSpec:
     """Calls to a provider are stopped: it refuses our client, does not answer, or asked us to stay away."""
-    if scope.endswith(CHECKS):
-        display_name = f"{display_name} (health checks)"
-    revoking = scope.endswith(REVOCATIONS)
-    if revoking:
-        display_name = f"{display_name} (revocations)"
+    display_name = named(scope)
+    revoking = scope.call is Call.REVOKE
     if reason is HoldReason.CLIENT_MISCONFIGURED:
-        variable = "EVERGRANT_" + provider_id.upper().replace("-", "_")
+        variable = "EVERGRANT_" + scope.provider_id.upper().replace("-", "_")
         title = f"{display_name} refuses our client ({code})"
         advice = (
             f"No token was changed. Check {variable}_CLIENT_ID and {variable}_CLIENT_SECRET and the "
@@ -180,12 +179,12 @@ def provider_held(
             "it lasts, check the client's id and secret and the definition's revoke_url."
         )
     return AlertSpec(
-        cause=provider_cause(scope),
+        cause=provider_cause(scope.key),
         kind=f"provider_{reason}",
         severity="warning" if revoking else "critical",
         title=title,
         help=advice,
-        provider_id=provider_id,
+        provider_id=scope.provider_id,
         connection_id=None,
         detail={"code": code},
     )
@@ -214,6 +213,37 @@ def not_revoked(
         provider_id=provider_id,
         connection_id=connection_id,
         detail={"code": code},
+    )
+
+
+def wave_cause(scope: str) -> str:
+    """Return the cause under which one scope's wave of refusals is one incident."""
+    return f"provider:{scope}:verdict_hold"
+
+
+def wave(scope: Scope, incident: UUID, *, refused: int, presented: int) -> AlertSpec:
+    """A provider rejects so many grants at once that nobody is declared dead for it."""
+    name = named(scope)
+    return AlertSpec(
+        cause=wave_cause(scope.key),
+        kind="verdict_hold",
+        severity="critical",
+        title=f"{name} suddenly rejects many grants: {refused} of {presented} in ten minutes",
+        help="This is more likely a fault at the provider, or in our app's registration there, than so many "
+        "users who left at once. Refreshing goes on, the rejected are tried again with growing waits, and no "
+        "connection is declared dead meanwhile. Look at the provider's status page and at the app's settings "
+        "there. It ends by itself once the others succeed as usual. If the rejections are true (the app was "
+        f"removed, or its grants were revoked), run `evergrant incidents confirm {incident}`: the rejected "
+        "connections then need their users. If they were a mistake that is over, run "
+        f"`evergrant incidents dismiss {incident}`: they are tried again at once.",
+        provider_id=scope.provider_id,
+        connection_id=None,
+        detail={
+            "incident": str(incident),
+            "refused": refused,
+            "presented": presented,
+            "tenant": scope.tenant,
+        },
     )
 
 

@@ -101,7 +101,8 @@ class HealthChecks:
             alert = alerts.unreadable(ref, provider.definition.display_name, why=str(broken))
             return self._put_off(token, now, "unreadable", alert)
         error: ProviderError | None = None
-        with self._admission.admit(provider.check_scope) as gate:
+        scope = provider.check_scope_of(token.tenant)
+        with self._admission.admit(scope) as gate:
             if isinstance(gate, Denied):
                 if scheduled:
                     self._tokens.unmark([connection_id], "check")
@@ -117,10 +118,10 @@ class HealthChecks:
                 )
             checked_at = now + timedelta(seconds=self._clock() - began)
             if error is None:
-                self._admission.tell_success(provider.check_scope, called_at=called_at)
+                self._admission.breakers.tell_success(scope, called_at=called_at)
             else:
-                self._admission.tell_failure(
-                    provider.check_scope, hold_reason(error), error, retry_after=error.retry_after,
+                self._admission.breakers.tell_failure(
+                    scope, hold_reason(error), error, retry_after=error.retry_after,
                     called_at=called_at, now=checked_at, jitter=self._jitter(),
                 )  # fmt: skip
         verdict = after_check(token, provider.facts, error, now=checked_at, jitter=self._jitter())

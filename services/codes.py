@@ -20,6 +20,7 @@ MESSAGES: Final = {
     "grant_rejected": "the provider does not honour this grant any more; the user must reconnect",
     "rotation_probably_lost": "a rotated refresh token was probably lost; the user must reconnect",
     "token_revoked": "the provider does not accept this token any more; the user must reconnect",
+    "refused_under_hold": "the provider refuses many grants at once; it is tried again, see the open alert",
     "busy": "too many callers wait for this provider already",
     "not_found": "no such connection",
     "disconnected": "the connection was disconnected",

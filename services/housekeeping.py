@@ -6,12 +6,13 @@ import structlog
 
 from services import alerts
 from services.codes import MESSAGES
-from services.providers import NotReady, ProviderDesk
+from services.providers import NotReady, ProviderDesk, ReadyProvider
+from services.scopes import Scope
 from services.staged import StagedWatch
 from storage.alerts import AlertStore
 from storage.engine import Engine
 from storage.holds import HoldStore
-from storage.inspection import providers_in_use
+from storage.inspection import providers_in_use, tenant_in_use
 from storage.revocations import RevocationStore
 
 log = structlog.get_logger(__name__)
@@ -64,21 +65,23 @@ class Housekeeping:
         A breaker belongs to a client id at an endpoint. When an operator mends either, the calls go on under
         another one; and where nothing is scheduled any more, no call is made at all.
         """
-        living = {
-            scope.key
-            for ready in self._desk.callable_providers()
-            if ready.definition.id in in_use
-            for scope in (ready.scope, ready.check_scope)
-        }
+        living: list[tuple[ReadyProvider, Scope]] = []
         # Revocations may wait when nothing else of their provider is left.
         revoking = self._revocations.waiting()
-        living |= {
-            ready.revoke_scope.key
-            for ready in self._desk.callable_providers()
-            if ready.definition.id in revoking
-        }
+        for ready in self._desk.callable_providers():
+            if ready.definition.id in in_use:
+                living += [(ready, ready.scope), (ready, ready.check_scope)]
+            if ready.definition.id in revoking:
+                living.append((ready, ready.revoke_scope))
         for hold in self._holds.holds():
-            if hold.scope not in living:
+            if not any(self._called(ready, scope, hold.scope) for ready, scope in living):
                 cause = alerts.provider_cause(hold.scope)
                 self._holds.close_hold(hold.scope, called_at=hold.now, cause=cause)
                 log.info("abandoned_hold_closed", scope=hold.scope, provider=hold.provider_id)
+
+    def _called(self, ready: ReadyProvider, scope: Scope, key: str) -> bool:
+        """Say whether a provider's connections are called in the scope of this key."""
+        if key in (scope.key, scope.whole):
+            return True
+        tenant = scope.tenant_of(key) if ready.has_tenants else None
+        return tenant is not None and tenant_in_use(self._engine, ready.definition.id, tenant)

@@ -29,6 +29,7 @@ from domain.schedule import after_import
 from domain.token import Credentials
 from providers.definition import ProviderDefinition
 from providers.requests import metadata_problem
+from providers.tenants import tenant_of
 from services.providers import ProviderDesk
 from storage.importing import Importer as BatchWriter
 from storage.importing import ImportOutcome, NewConnection
@@ -223,7 +224,7 @@ class Importer:
             known = ", ".join(catalogue.ids)
             raise ConfigurationError(f"provider_id: no definition has this id; known are {known}")
         definition = catalogue.get(parsed.provider_id)
-        _require(definition, parsed)
+        tenant = _require(definition, parsed)
         facts = definition.facts
         refreshable = facts.grant is GrantKind.CLIENT_CREDENTIALS or (
             facts.grant is GrantKind.REFRESH_TOKEN and parsed.refresh_token is not None
@@ -235,6 +236,7 @@ class Importer:
             credentials=Credentials(parsed.access_token, parsed.refresh_token),
             scope=tuple(parsed.scope),
             metadata=parsed.metadata,
+            tenant=tenant,
             refreshable=refreshable,
             rotates=facts.rotation is not Rotation.NONE,
             schedule=after_import(
@@ -252,11 +254,15 @@ def bounded_lines(file: IO[bytes]) -> Iterator[bytes]:
         yield line
 
 
-def _require(definition: ProviderDefinition, parsed: ImportLine) -> None:
-    """Refuse a line that could never be kept fresh, and say what it lacks."""
+def _require(definition: ProviderDefinition, parsed: ImportLine) -> str | None:
+    """Refuse a line that could never be kept fresh, and say what it lacks; return its tenant, if any."""
     problem = metadata_problem(definition, parsed.metadata)
     if problem is not None:
         raise ConfigurationError(f"metadata: {problem}")
+    try:
+        return tenant_of(definition, parsed.metadata)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"metadata: metadata.{error}") from None
 
 
 def _problems(error: ValidationError) -> Iterator[str]:

@@ -10,13 +10,18 @@ from domain.provider import ProviderFacts
 from providers.app_credentials import AppCredentials, all_from_environment, configured
 from providers.catalogue import Catalogue
 from providers.definition import ProviderDefinition
-from services.admission import Scope
+from services.scopes import Call, Scope
 from storage.siblings import Kin
 
 
 @dataclass(frozen=True, slots=True)
 class ReadyProvider:
-    """A provider that can be called: definition, credentials, facts, and the scopes of its breakers."""
+    """A provider that can be called: definition, credentials, facts, and the scopes of its breakers.
+
+    Attributes:
+        scope: Of refreshes, for grants of no tenant.
+        check_scope: Of health checks, for grants of no tenant.
+    """
 
     definition: ProviderDefinition
     app: AppCredentials
@@ -24,6 +29,19 @@ class ReadyProvider:
     scope: Scope
     check_scope: Scope
     revoke_scope: Scope
+
+    def scope_of(self, tenant: str | None) -> Scope:
+        """Return the scope in which a grant of this tenant is refreshed."""
+        return self.scope.of(tenant) if self.has_tenants else self.scope
+
+    def check_scope_of(self, tenant: str | None) -> Scope:
+        """Return the scope in which a token of this tenant is checked."""
+        return self.check_scope.of(tenant) if self.has_tenants else self.check_scope
+
+    @property
+    def has_tenants(self) -> bool:
+        """Whether the definition tells tenants apart; what rows remember of them counts only then."""
+        return self.definition.tenant_field is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +76,10 @@ class ProviderDesk:
     def callable_providers(self) -> list[ReadyProvider]:
         """Return every provider that can be called."""
         return [ready for ready in self._ready.values() if isinstance(ready, ReadyProvider)]
+
+    def sharing(self, scope: Scope) -> list[ReadyProvider]:
+        """Return the providers whose grants are refreshed in this scope: those of one app at one endpoint."""
+        return [ready for ready in self.callable_providers() if ready.scope_of(scope.tenant).key == scope.key]
 
     def configured(self, provider_id: str) -> bool:
         """Say whether the provider can be called as this process was started."""
@@ -94,25 +116,50 @@ class ProviderDesk:
         app = self._apps.get(definition.id)
         if app is None or not configured(definition, app):
             return NotReady("provider_not_configured")
-        check_rate = None if definition.check is None else definition.check.max_requests_per_second
+        check = definition.check
         return ReadyProvider(
             definition,
             app,
             definition.facts,
-            _scope(definition, app, definition.token_url or "token", definition.max_requests_per_second),
+            _scope(definition, app, definition.token_url, definition.max_requests_per_second),
             # Checks go to another host with limits of its own.
-            _scope(definition, app, "check", check_rate),
-            _scope(definition, app, "revoke", definition.max_requests_per_second),
+            _scope(
+                definition,
+                app,
+                None if check is None else check.url,
+                None if check is None else check.max_requests_per_second,
+                call=Call.CHECK,
+            ),
+            _scope(
+                definition,
+                app,
+                definition.revoke_url,
+                definition.max_requests_per_second,
+                call=Call.REVOKE,
+            ),
         )
 
 
 def _scope(
-    definition: ProviderDefinition, app: AppCredentials, endpoint: str, per_second: float | None
+    definition: ProviderDefinition,
+    app: AppCredentials,
+    endpoint: str | None,
+    per_second: float | None,
+    *,
+    call: Call = Call.TOKEN,
 ) -> Scope:
+    """Return a scope; `endpoint` None: the definition has none, and what it shares with nobody stands in."""
+    own = f"{app.client_id}|{endpoint or f'{definition.id} {call}'}"
+    # Revocations have a breaker of their own, also where they go to the token endpoint's host.
+    key = f"{own}|revoke" if call is Call.REVOKE else own
     return Scope(
-        key=f"{definition.id}|{app.client_id}|{endpoint}",
+        key=key,
+        pace=f"{definition.id}|{app.client_id}|{(endpoint or call) if call is Call.TOKEN else call}",
         provider_id=definition.id,
         display_name=definition.display_name,
         max_concurrency=definition.max_concurrency,
         max_per_second=per_second,
+        # A tenant's key has a bar in this place, so that this is the key of none.
+        whole=None if definition.tenant_field is None else f"{key} (all tenants)",
+        call=call,
     )

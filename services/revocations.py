@@ -152,9 +152,9 @@ class Revocations:
                 failure = error
             now = pending.now + timedelta(seconds=self._clock() - began)
             if failure is None or isinstance(failure, GrantRejected):
-                self._admission.tell_success(provider.revoke_scope, called_at=called_at)
+                self._admission.breakers.tell_success(provider.revoke_scope, called_at=called_at)
             else:
-                self._admission.tell_failure(
+                self._admission.breakers.tell_failure(
                     provider.revoke_scope, hold_reason(failure), failure, retry_after=failure.retry_after,
                     called_at=called_at, now=now, jitter=self._jitter(),
                 )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -17,8 +17,10 @@ from typing import Final, Literal, Protocol
 
 import structlog
 
-from services.admission import Admission, Scope
+from services.admission import Admission
 from services.providers import ProviderDesk, ReadyProvider
+from services.scopes import Scope
+from storage.holds import Hold
 from storage.tokens.due import DueToken
 from storage.tokens.store import TokenStore
 
@@ -39,6 +41,10 @@ _NEWEST: Final = 0.5
 _SHORTEST_GAP: Final = 0.4
 #: Ticks further apart than this say nothing about the drain rate, and earn a provider no extra requests.
 _LONGEST_GAP: Final = 5.0
+
+
+#: (provider, tenant) that is held back -> how many of its tokens may be published all the same.
+_Tenants = dict[tuple[str, str | None], int]
 
 
 class Work(StrEnum):
@@ -115,14 +121,14 @@ class Scheduler:
         elapsed, capacity = self._capacity(work, depth)
         room = max(0, capacity - depth)
         published = 0
-        limits = self._limits(work, room, elapsed)
-        while limits and published < room:
-            due = self._mark(work, limits, min(BATCH, room - published))
+        limits, tenants = self._limits(work, room, elapsed)
+        while (limits or any(tenants.values())) and published < room:
+            due = self._mark(work, limits, tenants, min(BATCH, room - published))
             if not due:
                 break
             self._publish(work, outbound, due)
             published += len(due)
-            limits = _less(limits, due)
+            limits, tenants = _less(limits, tenants, due)
         with self._lock:
             self._drains[work].published += published
         if published:
@@ -154,27 +160,32 @@ class Scheduler:
             wanted = int(drain.per_second * self._queue_seconds)
         return min(elapsed, _LONGEST_GAP), min(MOST_CAPACITY, max(LEAST_CAPACITY, wanted))
 
-    def _limits(self, work: Work, room: int, elapsed: float) -> dict[str, int]:
-        """Return how many tokens of each provider may be published now; held-back providers get none."""
+    def _limits(self, work: Work, room: int, elapsed: float) -> tuple[dict[str, int], _Tenants]:
+        """Return how many tokens of each provider may be published now, and of each tenant that is held back.
+
+        Whoever is held back gets none, and one message when the probe is due: the probe.
+        """
         held = self._admission.held()
-        limits = {}
+        limits: dict[str, int] = {}
+        tenants: _Tenants = {}
         for provider in self._desk.callable_providers():
             scope = _scope(work, provider)
             hold = held.get(scope.key)
-            if hold is not None and hold.held_until > hold.now:
-                continue
-            # A breaker that is due for its probe gets one message: the probe. Nobody gets all the room, or
-            # the backlog of a slow provider, which is always the longest due, would keep the others out.
-            most = max(1, room // 2) if hold is None else 1
+            if provider.has_tenants:
+                tenants |= _held_tenants(provider, scope, held)
+                hold = None if scope.whole is None else held.get(scope.whole)
+            # Nobody gets all the room, or the backlog of a slow provider, which is always the longest due,
+            # would keep the others out.
+            most = max(1, room // 2) if hold is None else _probes(hold)
             if scope.max_per_second is not None:
                 most = min(most, math.ceil(scope.max_per_second * elapsed))
             if most > 0:
                 limits[provider.definition.id] = most
-        return limits
+        return limits, tenants
 
-    def _mark(self, work: Work, limits: dict[str, int], total: int) -> list[DueToken]:
+    def _mark(self, work: Work, limits: dict[str, int], tenants: _Tenants, total: int) -> list[DueToken]:
         mark = self._tokens.mark_due_refreshes if work is Work.REFRESH else self._tokens.mark_due_checks
-        return mark(limits, total=total, mark=MARK)
+        return mark(limits, total=total, mark=MARK, held=tenants)
 
     def _publish(self, work: Work, outbound: Outbound, due: list[DueToken]) -> None:
         try:
@@ -190,8 +201,26 @@ def _scope(work: Work, provider: ReadyProvider) -> Scope:
     return provider.scope if work is Work.REFRESH else provider.check_scope
 
 
-def _less(limits: dict[str, int], due: list[DueToken]) -> dict[str, int]:
-    left = dict(limits)
+def _probes(hold: Hold) -> int:
+    return 0 if hold.held_until > hold.now else 1
+
+
+def _held_tenants(provider: ReadyProvider, scope: Scope, held: Mapping[str, Hold]) -> _Tenants:
+    """Return the provider's tenants that are held back, the grants of no tenant among them."""
+    provider_id = provider.definition.id
+    found: _Tenants = {}
+    for key, hold in held.items():
+        tenant = scope.tenant_of(key)
+        if key == scope.key or tenant is not None:
+            found[provider_id, tenant] = _probes(hold)
+    return found
+
+
+def _less(limits: dict[str, int], tenants: _Tenants, due: list[DueToken]) -> tuple[dict[str, int], _Tenants]:
+    left, left_to_tenants = dict(limits), dict(tenants)
     for token in due:
-        left[token.provider_id] -= 1
-    return {provider_id: room for provider_id, room in left.items() if room > 0}
+        if (token.provider_id, token.tenant) in left_to_tenants:
+            left_to_tenants[token.provider_id, token.tenant] -= 1
+        else:
+            left[token.provider_id] -= 1
+    return {provider_id: room for provider_id, room in left.items() if room > 0}, left_to_tenants

@@ -15,10 +15,12 @@ from providers.catalogue import load as load_catalogue
 from providers.client import ProviderClient
 from providers.http import Wire
 from services.admission import Admission
+from services.breakers import Breakers
 from services.checks import HealthChecks
 from services.disconnecting import Disconnection
 from services.housekeeping import Housekeeping
 from services.imports import Importer
+from services.incidents import Incidents
 from services.keys.election import KeyElection
 from services.providers import ProviderDesk
 from services.rates import SharedRates
@@ -34,6 +36,7 @@ from services.refresh.recovery import Recovery
 from services.refresh.staging import Staging
 from services.refresh.sweeping import Sweeper
 from services.revocations import Revocations
+from services.rulings import Rulings
 from services.scheduling import Scheduler
 from services.settings import Settings
 from services.staged import StagedWatch
@@ -44,11 +47,13 @@ from storage.elections import Elections
 from storage.engine import Engine, make_engine
 from storage.holds import HoldStore
 from storage.importing import Importer as BatchWriter
+from storage.incidents import IncidentStore
 from storage.inspection import database_time
 from storage.keys import KeyRing
 from storage.leftovers import LeftoverStore
 from storage.migrate import check_schema
 from storage.processes import ProcessStore
+from storage.refused import RefusedStore
 from storage.revocations import RevocationStore
 from storage.sealing import Sealer
 from storage.sealing_key import SealingKey
@@ -87,6 +92,8 @@ class Services:
     checks: HealthChecks
     scheduler: Scheduler
     sweeper: Sweeper
+    incidents: Incidents
+    rulings: Rulings
     housekeeping: Housekeeping
     importer: Importer
     owner: str
@@ -149,15 +156,17 @@ def wire(
     wire_to_providers = Wire()
     client = ProviderClient(wire_to_providers)
     holds = HoldStore(engine)
-    admission = Admission(holds, SharedRates(servers.redis_url), threads=threads)
+    admission = Admission(Breakers(holds), SharedRates(servers.redis_url), threads=threads)
     flights = Flights()
     staging = Staging(Spool(settings.spool_dir), Shelf(servers.redis_url), sealer, owner=owner)
-    failures = FailedAttempts(admission, Recorder(tokens, admission))
+    incident_store, refused = IncidentStore(engine), RefusedStore(engine)
+    incidents = Incidents(incident_store, refused, desk)
+    failures = FailedAttempts(admission, Recorder(tokens, admission), incidents)
     leftovers = Leftovers(LeftoverStore(engine, sealer), tokens, desk)
     lander = Lander(leftovers.land, staging, flights)
     presentation = Presentation(tokens, client, admission, lander, failures)
     processes = ProcessStore(engine)
-    recovery = Recovery(tokens, processes, staging, leftovers.land)
+    recovery = Recovery(tokens, processes, staging, leftovers.land, incidents)
     outbox = RevocationStore(engine, sealer)
     revocations = Revocations(outbox, desk, admission, client)
     return Services(
@@ -186,6 +195,8 @@ def wire(
         housekeeping=Housekeeping(
             engine, alert_store, holds, outbox, desk, StagedWatch(processes, alert_store)
         ),
+        incidents=incidents,
+        rulings=Rulings(incident_store, refused, holds, incidents, desk),
         importer=Importer(BatchWriter(engine, sealer), desk, clock=lambda: database_time(engine)),
         owner=owner,
         ring=ring,

@@ -20,6 +20,7 @@ from storage.importing_statements import (
     CREATE,
     EXISTING,
     INSERT_TOKENS,
+    MOVE_TENANTS,
     NOTE,
     REPLACE_TOKENS,
     UPDATE_DETAILS,
@@ -48,6 +49,7 @@ class NewConnection:
         refreshable: There is something to present: a refresh token, or client credentials.
         refresh_expires_at: When the refresh token dies by itself; None means unknown or never.
         rotates: A refresh token that was presented may be spent by it.
+        tenant: Which of the provider's tenants the grant belongs to; None: none.
     """
 
     user_id: str
@@ -60,6 +62,7 @@ class NewConnection:
     metadata: Mapping[str, object] = field(default_factory=dict)
     refresh_expires_at: datetime | None = None
     rotates: bool = True
+    tenant: str | None = None
 
     @property
     def key(self) -> Key:
@@ -228,7 +231,14 @@ class Importer:
             for places, connected in ((kept, False), (replaced, True))
             for place, connection_id in places.items()
         ]
-        return set(connection.execute(UPDATE_DETAILS, {"rows": rows}).scalars()) if rows else set()
+        if not rows:
+            return set()
+        # A tenant is a detail like the metadata that names it; a replaced grant's comes with its tokens.
+        tenants = [
+            {"id": str(connection_id), "tenant": wave[place].tenant} for place, connection_id in kept.items()
+        ]
+        connection.execute(MOVE_TENANTS, {"rows": tenants})
+        return set(connection.execute(UPDATE_DETAILS, {"rows": rows}).scalars())
 
     def _replace(
         self,
@@ -273,4 +283,5 @@ class Importer:
             "refresh_due_at": _instant(schedule.refresh_due_at),
             "check_due_at": _instant(schedule.check_due_at),
             "refreshable": line.refreshable,
+            "tenant": line.tenant,
         }

@@ -37,12 +37,17 @@ UPDATE_DETAILS: Final = text("""
      WHERE c.id = r.id AND (r.connected OR c.scope <> r.scope OR c.metadata <> r.metadata)
     RETURNING c.id
 """).bindparams(bindparam("rows", type_=JSONB))
+MOVE_TENANTS: Final = text("""
+    UPDATE tokens t SET tenant = r.tenant
+      FROM jsonb_to_recordset(:rows) AS r (id uuid, tenant text)
+     WHERE t.connection_id = r.id AND t.tenant IS DISTINCT FROM r.tenant
+""").bindparams(bindparam("rows", type_=JSONB))
 INSERT_TOKENS: Final = text("""
     INSERT INTO tokens (connection_id, provider_id, grant_id, key_id, access_token, refresh_token,
                         refresh_digest, issued_at, expires_at, refresh_expires_at, refresh_due_at,
-                        check_due_at, refreshable)
+                        check_due_at, refreshable, tenant)
     SELECT connection_id, provider_id, grant_id, key_id, access_token, refresh_token, refresh_digest,
-           issued_at, expires_at, refresh_expires_at, refresh_due_at, check_due_at, refreshable
+           issued_at, expires_at, refresh_expires_at, refresh_due_at, check_due_at, refreshable, tenant
       FROM jsonb_populate_recordset(CAST(NULL AS tokens), :rows)
 """).bindparams(bindparam("rows", type_=JSONB))
 # A live lease goes as well: its holder presents a token of the old grant, whose answer never lands here.
@@ -59,7 +64,7 @@ REPLACE_TOKENS: Final = text("""
                ELSE t.spent_digests END,
            refresh_digest = r.refresh_digest, issued_at = r.issued_at, expires_at = r.expires_at,
            refresh_expires_at = r.refresh_expires_at, refresh_due_at = r.refresh_due_at,
-           check_due_at = r.check_due_at, refreshable = r.refreshable,
+           check_due_at = r.check_due_at, refreshable = r.refreshable, tenant = r.tenant, refused_at = NULL,
            refresh_enqueued_until = NULL, check_enqueued_until = NULL, not_before = NULL,
            lease_owner = NULL, lease_until = NULL, attempt_id = NULL, presented_at = NULL,
            first_presented_at = NULL, committed_attempt_id = NULL, failures = 0, check_failures = 0,

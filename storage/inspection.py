@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Engine, func, not_, select, text
+from sqlalchemy import Engine, func, not_, or_, select, text
 
 from domain.errors import KeyMissing, SealBroken
 from storage.engine import autocommit, reachable, single
@@ -80,6 +80,23 @@ def providers_in_use(engine: Engine) -> frozenset[str]:
         for column in ("refresh_due_at", "check_due_at"):
             found.update(connection.execute(text(_NEXT_PROVIDER.format(column=column))).scalars())
     return frozenset(found)
+
+
+def tenant_in_use(engine: Engine, provider_id: str, tenant: str) -> bool:
+    """Say whether a tenant of a provider has connections with anything scheduled.
+
+    Reads the provider's rows until it finds one; there is no index for it, and few ask.
+
+    Raises:
+        ServiceUnavailable: Postgres does not answer, or not in time.
+    """
+    found = select(tokens.c.connection_id).where(
+        tokens.c.provider_id == provider_id,
+        tokens.c.tenant == tenant,
+        or_(tokens.c.refresh_due_at.is_not(None), tokens.c.check_due_at.is_not(None)),
+    )
+    with single(autocommit(engine)) as connection:
+        return connection.execute(found.limit(1)).first() is not None
 
 
 def openable(engine: Engine, sealer: Sealer, key_id: str) -> bool:

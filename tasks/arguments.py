@@ -56,12 +56,14 @@ class RefreshArguments(WhichConnection):
         min_validity_seconds: The token must live at least this long, capped at half its lifetime.
         if_version: Refresh only if this is still the version; None: any.
         scheduled: Set by the scheduler alone: refresh if due.
+        tenant: Set by the scheduler alone: which of the provider's tenants the grant belongs to.
     """
 
     min_validity_seconds: Annotated[float, Field(ge=0, le=86400)] = 60
     if_version: StrictInt | None = None
     force: StrictBool = False
     scheduled: StrictBool = False
+    tenant: _Text | None = None
 
     @property
     def ask(self) -> RefreshAsk:

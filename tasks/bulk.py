@@ -23,6 +23,8 @@ class BulkQueue:
     def __init__(self, app: Celery, work: Work) -> None:
         self._app = app
         self._task, self._queue = _ROUTES[work]
+        # A refresh is admitted before its row is touched; a check has read it by then.
+        self._names_tenants = work is Work.REFRESH
 
     def depth(self) -> int:
         """Return how many messages wait in the queue; 0 where it does not exist yet."""
@@ -45,12 +47,15 @@ class BulkQueue:
         task = self._app.tasks[self._task]
         with self._app.producer_or_acquire() as producer, producer.batch(_PIPELINE):
             for token in due:
+                kwargs: dict[str, object] = {
+                    "connection_id": str(token.connection_id),
+                    "provider_id": token.provider_id,
+                    "scheduled": True,
+                }
+                if self._names_tenants and token.tenant is not None:
+                    kwargs["tenant"] = token.tenant
                 task.apply_async(
-                    kwargs={
-                        "connection_id": str(token.connection_id),
-                        "provider_id": token.provider_id,
-                        "scheduled": True,
-                    },
+                    kwargs=kwargs,
                     queue=self._queue,
                     producer=producer,
                     # What Flower shows. Writing it here is cheaper than Celery's own careful `repr`.

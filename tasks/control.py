@@ -1,4 +1,4 @@
-"""Beat's ticks: schedule what is due, keep house, revoke what was disconnected."""
+"""Beat's ticks: schedule what is due, keep house, revoke what was disconnected, watch incidents."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from domain.errors import ServiceUnavailable
 from services.scheduling import Work
 from tasks.bulk import BulkQueue
 from tasks.context import services_of
-from tasks.names import HOUSEKEEPING, PROCESS_REVOCATIONS, SCHEDULE_CHECKS, SCHEDULE_REFRESHES
+from tasks.names import (
+    HOUSEKEEPING,
+    PROCESS_REVOCATIONS,
+    SCHEDULE_CHECKS,
+    SCHEDULE_REFRESHES,
+    WATCH_INCIDENTS,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +50,15 @@ def process_revocations(self: Task) -> int:
     except ServiceUnavailable as error:
         log.warning("tick_skipped", task=PROCESS_REVOCATIONS, error=str(error))
         return 0
+
+
+@shared_task(bind=True, name=WATCH_INCIDENTS)
+def watch_incidents(self: Task) -> None:
+    """See whether a wave of refusals has begun or is over."""
+    try:
+        services_of(self).incidents.watch()
+    except ServiceUnavailable as error:
+        log.warning("tick_skipped", task=WATCH_INCIDENTS, error=str(error))
 
 
 def _tick(task: Task, work: Work) -> int:

@@ -10,6 +10,7 @@ SCHEDULE_REFRESHES: Final = "evergrant.schedule_refreshes"
 SCHEDULE_CHECKS: Final = "evergrant.schedule_checks"
 HOUSEKEEPING: Final = "evergrant.housekeeping"
 PROCESS_REVOCATIONS: Final = "evergrant.process_revocations"
+WATCH_INCIDENTS: Final = "evergrant.watch_incidents"
 
 #: Bulk queues, filled by the scheduler alone.
 REFRESH: Final = "refresh"

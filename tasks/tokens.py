@@ -43,6 +43,7 @@ def refresh_token(self: Task, **arguments: object) -> dict[str, object]:
             connection_id,
             given.ask,
             provider_id=given.provider_id if given.scheduled else None,
+            tenant=given.tenant,
             patience=timedelta(0) if given.scheduled else PATIENCE,
         ).as_json()
     except ServiceUnavailable as error:

@@ -14,14 +14,17 @@ import structlog
 
 from domain.asks import Outcome
 from domain.backoff import backoff
-from domain.errors import ConfigurationError, ProviderError, SealBroken
-from domain.policy import InDoubt, NeedsReauth, RetryAt, Verdict, after_failure
+from domain.errors import ConfigurationError, ProviderError, SealBroken, ServiceUnavailable
+from domain.incidents import withheld
+from domain.policy import InDoubt, NeedsReauth, RetryAt, Verdict, Withheld, after_failure
 from domain.token import Status
 from services import alerts
 from services.admission import Admission
+from services.incidents import Incidents
 from services.providers import ReadyProvider
-from services.refresh.recording import Recorder
+from services.refresh.recording import WITHHELD, Recorder
 from services.refresh.result import RefreshResult, of_token
+from services.scopes import Scope
 from storage.activity import Note
 from storage.tokens.claims import Claimed
 from storage.tokens.failing import FailureRecord
@@ -33,10 +36,16 @@ class FailedAttempts:
     """One per process; thread-safe. Every instant is Postgres' clock."""
 
     def __init__(
-        self, admission: Admission, recorder: Recorder, *, jitter: Callable[[], float] = random.random
+        self,
+        admission: Admission,
+        recorder: Recorder,
+        incidents: Incidents,
+        *,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._admission = admission
         self._recorder = recorder
+        self._incidents = incidents
         self._jitter = jitter
 
     def failed(
@@ -50,7 +59,11 @@ class FailedAttempts:
     ) -> RefreshResult | None:
         """Write a failed presentation down as the policy decides; None if the row has moved on from it."""
         ref, token = claimed.ref, claimed.state
+        scope = provider.scope_of(token.tenant)
         verdict = after_failure(token, provider.facts, error, now=now, jitter=self._jitter())
+        if isinstance(verdict.token, NeedsReauth) and self._withheld(scope, ref.connection_id):
+            # No spare is tried either: it would take the place of a token that is probably good.
+            verdict = withheld(verdict, token, now=now, jitter=self._jitter())
         try:
             saved = isinstance(verdict.token, NeedsReauth) and self._recorder.promote_spare(claimed)
         except SealBroken as broken:
@@ -60,8 +73,8 @@ class FailedAttempts:
             return RefreshResult(Outcome.DEFERRED, ref.connection_id, token.expires_at, None, now, error.code)
         record = self._recorder.record_of(claimed, provider, attempt_id, error.code, verdict)
         written = self._recorder.write(record)
-        self._admission.tell_failure(
-            provider.scope, verdict.provider, error, retry_after=verdict.provider_retry_after,
+        self._admission.breakers.tell_failure(
+            scope, verdict.provider, error, retry_after=verdict.provider_retry_after,
             called_at=claimed.now, now=now, jitter=self._jitter(),
         )  # fmt: skip
         log.warning(
@@ -69,7 +82,29 @@ class FailedAttempts:
             attempt_id=str(attempt_id), error=type(error).__name__, code=error.code, status=error.http_status,
             decision=type(verdict.token).__name__, written=written,
         )  # fmt: skip
-        return _result(claimed, verdict, error) if written else None
+        if not written:
+            return None
+        if record.status is Status.NEEDS_REAUTH and record.refused and self._taken_back(scope):
+            retry_at = self._recorder.retry_at(ref.connection_id)
+            return of_token(token, Outcome.DEFERRED, retry_at, WITHHELD)
+        return _result(claimed, verdict, error)
+
+    def _withheld(self, scope: Scope, connection_id: UUID) -> bool:
+        """Say whether a wave of refusals keeps this one from being a death sentence.
+
+        Raises:
+            ServiceUnavailable: Postgres stayed away: nobody knows, so nobody is declared dead.
+        """
+        return self._recorder.patiently(lambda: self._incidents.withholds(scope), connection_id)
+
+    def _taken_back(self, scope: Scope) -> bool:
+        """Say whether the sentence that was just written is void, because it belongs to a wave."""
+        try:
+            return self._incidents.sentenced(scope)
+        except ServiceUnavailable:
+            # The sentence stands for the moment; the incidents' own tick looks at it again.
+            log.warning("wave_not_looked_for", scope=scope.key)
+            return False
 
     def set_aside(
         self,
@@ -116,5 +151,7 @@ def _result(claimed: Claimed, verdict: Verdict, error: ProviderError) -> Refresh
             return of_token(claimed.state, Outcome.NEEDS_REAUTH, None, str(reason))
         case InDoubt(recover_at):
             return of_token(claimed.state, Outcome.DEFERRED, recover_at, "in_doubt")
+        case Withheld(at):
+            return of_token(claimed.state, Outcome.DEFERRED, at, WITHHELD)
         case RetryAt(at):
             return of_token(claimed.state, Outcome.DEFERRED, at, error.code)

@@ -137,7 +137,7 @@ class Presentation:
             note=Note("refreshed", detail=self._detail(claimed, known)),
         )
         result = self._lander.land(landing, flight)
-        self._admission.tell_success(provider.scope, called_at=claimed.now)
+        self._admission.breakers.tell_success(provider.scope_of(token.tenant), called_at=claimed.now)
         words = {
             "connection_id": str(ref.connection_id),
             "provider": ref.provider_id,

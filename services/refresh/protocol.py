@@ -92,12 +92,14 @@ class RefreshProtocol:
         ask: RefreshAsk,
         *,
         provider_id: str | None = None,
+        tenant: str | None = None,
         patience: timedelta = timedelta(0),
     ) -> RefreshResult:
         """Refresh one connection's token if the ask and the row call for it.
 
         Args:
             provider_id: The connection's provider where the caller knows it; saves a read.
+            tenant: The grant's tenant; only with `provider_id`.
             patience: How long to wait for an answer that another worker is about to bring, or for a slot.
 
         Raises:
@@ -105,7 +107,7 @@ class RefreshProtocol:
                 it has landed.
         """
         if provider_id is not None:
-            return self._wait(connection_id, ask, provider_id, patience)
+            return self._wait(connection_id, ask, provider_id, tenant, patience)
         look_until = self._clock() + min(patience, PLACE_PATIENCE).total_seconds()
         while True:
             # A caller mostly asks for a token that is fresh, or becomes so in a moment by another caller's
@@ -120,28 +122,35 @@ class RefreshProtocol:
                 return answer
             with self._callers.place(ref.provider_id) as free:
                 if free:
-                    return self._wait(connection_id, ask, ref.provider_id, patience)
+                    return self._wait(connection_id, ask, ref.provider_id, token.tenant, patience)
             if self._clock() >= look_until:
                 return of_token(token, Outcome.DEFERRED, now + BUSY, "busy")
             self._sleep(POLL)
 
     def _wait(
-        self, connection_id: UUID, ask: RefreshAsk, provider_id: str, patience: timedelta
+        self,
+        connection_id: UUID,
+        ask: RefreshAsk,
+        provider_id: str,
+        tenant: str | None,
+        patience: timedelta,
     ) -> RefreshResult:
         give_up_at = self._clock() + patience.total_seconds()
         while True:
-            step = self._step(connection_id, ask, provider_id)
+            step = self._step(connection_id, ask, provider_id, tenant)
             if isinstance(step, RefreshResult):
                 return step
             if self._clock() >= give_up_at:
                 return step.otherwise
             self._sleep(POLL)
 
-    def _step(self, connection_id: UUID, ask: RefreshAsk, provider_id: str) -> RefreshResult | _Wait:
+    def _step(
+        self, connection_id: UUID, ask: RefreshAsk, provider_id: str, tenant: str | None
+    ) -> RefreshResult | _Wait:
         provider = self._desk.ready(provider_id)
         if not isinstance(provider, ReadyProvider):
             return RefreshResult(Outcome.DEFERRED, connection_id, code=provider.code)
-        with self._admission.admit(provider.scope) as gate:
+        with self._admission.admit(provider.scope_of(tenant)) as gate:
             if isinstance(gate, Denied):
                 return self._denied(connection_id, ask, gate)
             # Under way before the claim is sent: no report may call settled what is about to be stamped.

@@ -11,8 +11,8 @@ from uuid import UUID
 import structlog
 
 from domain.errors import ServiceUnavailable
-from domain.policy import HoldReason, InDoubt, NeedsReauth, RetryAt, Verdict
-from domain.token import ReauthReason, Status
+from domain.policy import HoldReason, InDoubt, NeedsReauth, RetryAt, Verdict, Withheld
+from domain.token import ReauthReason, Status, TokenState
 from services import alerts
 from services.admission import Admission
 from services.providers import ReadyProvider
@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 #: A failure that could not be written is retried this long; after that the lapsed lease tells the story.
 RECORD_PATIENCE: Final = timedelta(seconds=20)
+#: What a row says, and its activity, of a refusal that was no death sentence because there were so many.
+WITHHELD: Final = "refused_under_hold"
 
 
 class Recorder:
@@ -55,15 +57,27 @@ class Recorder:
         due: datetime | None = None
         not_before: datetime | None = None
         reason: ReauthReason | None = None
+        refused = False
         match verdict.token:
             case NeedsReauth(why):
                 status, kind, reason = Status.NEEDS_REAUTH, "needs_reauth", why
                 alert = alerts.needs_reauth(ref, name, why, code=code)
+                # A refusal that a lost rotation explains is no sign that the provider refuses everybody.
+                refused = why is ReauthReason.GRANT_REJECTED
             case InDoubt(recover_at):
                 status, kind, due = Status.IN_DOUBT, "in_doubt", recover_at
             case RetryAt(at):
                 due = not_before = at
-        if alert is None and verdict.worth_an_alert and due is not None and not self._is_told(provider):
+            case Withheld(at):
+                # A doubt stays one. That it was refused keeps it from being presented again (`Recovery`).
+                status, kind, refused = token.status, WITHHELD, True
+                due = not_before = at
+        if (
+            alert is None
+            and verdict.worth_an_alert
+            and due is not None
+            and not self._is_told(provider, token)
+        ):
             alert = alerts.failing(ref, name, code=code, failures=token.failures + 1, retry_at=due)
         return FailureRecord(
             connection_id=ref.connection_id,
@@ -71,22 +85,25 @@ class Recorder:
             version=token.version,
             status=status,
             failures=token.failures + 1,
-            code=code,
+            code=WITHHELD if kind == WITHHELD else code,
             refresh_due_at=due,
             note=Note(kind, code),
             not_before=not_before,
             reauth_reason=reason,
             alert=alert,
+            refused=refused,
         )
 
-    def _is_told(self, provider: ReadyProvider) -> bool:
+    def _is_told(self, provider: ReadyProvider, token: TokenState) -> bool:
         """Say whether an alert about the whole provider is open, which speaks for its connections too."""
         try:
-            hold = self._admission.held().get(provider.scope.key)
+            held = self._admission.held()
         except ServiceUnavailable:
             # Unknown, and it must not keep the failure from being written down; the next one tells.
             return True
-        return hold is not None and hold.reason != HoldReason.RATE_LIMITED
+        scope = provider.scope_of(token.tenant)
+        holds = (held.get(key) for key in (scope.key, scope.whole) if key is not None)
+        return any(hold is not None and hold.reason != HoldReason.RATE_LIMITED for hold in holds)
 
     def write(self, record: FailureRecord) -> bool:
         """Write the failure, waiting out a short absence of Postgres; False if the row has moved on.
@@ -95,7 +112,7 @@ class Recorder:
         lease lapses, which is the cautious reading of every failure.
         """
         try:
-            return self._patiently(lambda: self._tokens.record_failure(record), record.connection_id)
+            return self.patiently(lambda: self._tokens.record_failure(record), record.connection_id)
         except ServiceUnavailable:
             return False
 
@@ -108,18 +125,31 @@ class Recorder:
                 declared dead.
         """
         token = claimed.state
-        return self._patiently(
+        return self.patiently(
             lambda: self._tokens.promote_spare(
                 token.connection_id, grant_id=token.grant_id, version=token.version
             ),
             token.connection_id,
         )
 
-    def _patiently(self, write: Callable[[], bool], connection_id: UUID) -> bool:
+    def retry_at(self, connection_id: UUID) -> datetime | None:
+        """Return when a connection is tried again by what its row says now; None where that is not known."""
+        try:
+            row = self._tokens.read(connection_id)
+        except ServiceUnavailable:
+            return None
+        return None if row is None else row[1].refresh_due_at
+
+    def patiently(self, act: Callable[[], bool], connection_id: UUID) -> bool:
+        """Ask or write, waiting out a short absence of Postgres.
+
+        Raises:
+            ServiceUnavailable: It lasted longer than `RECORD_PATIENCE`.
+        """
         give_up_at = self._clock() + RECORD_PATIENCE.total_seconds()
         while True:
             try:
-                return write()
+                return act()
             except ServiceUnavailable:
                 if self._clock() >= give_up_at:
                     log.error("failure_not_recorded", connection_id=str(connection_id))

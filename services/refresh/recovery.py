@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 import structlog
 
@@ -11,6 +13,7 @@ from domain.doubt import Presenter, waits_until
 from domain.errors import SealBroken, ServiceUnavailable
 from domain.policy import recovery_at
 from domain.token import Status, TokenState
+from services.incidents import Incidents
 from services.providers import ReadyProvider
 from services.refresh.staging import Staging
 from storage.activity import Note
@@ -20,6 +23,9 @@ from storage.tokens.landing import Landing, LandResult
 from storage.tokens.store import TokenStore
 
 log = structlog.get_logger(__name__)
+
+#: A doubt that was refused during a wave looks again after this long, at the latest, whether it is over.
+WITHHELD: Final = timedelta(minutes=10)
 
 
 class Recovery:
@@ -31,6 +37,9 @@ class Recovery:
         processes: ProcessStore,
         staging: Staging,
         land: Callable[[Landing], LandResult],
+        incidents: Incidents,
+        *,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         """Take the stores.
 
@@ -41,6 +50,8 @@ class Recovery:
         self._processes = processes
         self._staging = staging
         self._land = land
+        self._incidents = incidents
+        self._jitter = jitter
 
     def doubt(self, token: TokenState, provider: ReadyProvider, *, now: datetime) -> None:
         """Put a row whose worker vanished in doubt: sent or not, nobody can tell."""
@@ -101,8 +112,15 @@ class Recovery:
         return Presenter(process.seen_at, process.settled_until, gone=gone, staged=process.staged)
 
     def _postponed(self, token: TokenState, provider: ReadyProvider, *, now: datetime) -> bool:
-        """Put a recovery off whose time the policy now sees later: its replay window has closed meanwhile."""
+        """Put a recovery off for which it is too early; False where it may be made now.
+
+        The policy may see its time later by now, because its replay window has closed meanwhile. And a doubt
+        that was refused during a wave of refusals has its one honest attempt when the wave is over.
+        """
         at = recovery_at(token, provider.facts, presented_at=token.presented_at or now, now=now)
+        if token.refused_at is not None and self._incidents.withholds(provider.scope_of(token.tenant)):
+            # The end of the hold brings it forward; this is for an end that nobody was there to see.
+            at = max(at, now + WITHHELD * (0.5 + 0.5 * self._jitter()))
         if at <= now or token.attempt_id is None:
             return False
         log.warning("recovery_postponed", connection_id=str(token.connection_id), until=at.isoformat())

@@ -32,7 +32,7 @@ verdict_holds = Table(
     instant("opened_at", required=True),
     instant("ended_at"),
     Column("ended_as", Text),
-    CheckConstraint("ended_as IN ('recovered', 'confirmed', 'dismissed')", name="ended_as"),
+    CheckConstraint("ended_as IN ('recovered', 'confirmed', 'dismissed', 'abandoned')", name="ended_as"),
     CheckConstraint("(ended_at IS NULL) = (ended_as IS NULL)", name="end_is_whole"),
     Index("uq_verdict_holds_open_scope", "scope", unique=True, postgresql_where=text("ended_at IS NULL")),
     Index("ix_verdict_holds_scope_ended_at", "scope", "ended_at"),

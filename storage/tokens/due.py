@@ -14,16 +14,25 @@ from storage.engine import single
 from storage.tokens.base import StoreBase
 
 Work = Literal["refresh", "check"]
+#: (provider, tenant) -> how many of its tokens may be marked; tenant None: the grants of no tenant.
+HeldTenants = Mapping[tuple[str, str | None], int]
+NO_TENANTS: Final[HeldTenants] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class DueToken:
-    """A token that was marked. `lateness` is how long it had been due by then."""
+    """A token that was marked.
+
+    Attributes:
+        lateness: How long it had been due by then.
+        tenant: Which of the provider's tenants the grant belongs to; None: none.
+    """
 
     connection_id: UUID
     provider_id: str
     due_at: datetime
     lateness: timedelta
+    tenant: str | None = None
 
 
 def _mark(work: Work) -> TextClause:
@@ -34,17 +43,25 @@ def _mark(work: Work) -> TextClause:
     live lease is being worked on and is not marked again. NO KEY UPDATE is the lock that the update takes
     anyway; a stronger one would skip rows that a foreign key reads.
     The update finds its rows by an array, and not by a join, so that it never scans the table.
+
+    A tenant that is held back is stepped over in its provider's walk, and has one of its own where it has
+    room. In `held`, and only there, the grants of no tenant are those of the empty one.
     """
     due, mark = f"{work}_due_at", f"{work}_enqueued_until"
     return text(
         f"""
         WITH due AS MATERIALIZED (
             SELECT found.connection_id
-              FROM unnest(CAST(:providers AS text[]), CAST(:rooms AS integer[])) AS p (provider_id, room)
+              FROM unnest(CAST(:providers AS text[]), CAST(:tenants AS text[]), CAST(:rooms AS integer[]))
+                   AS p (provider_id, tenant, room)
              CROSS JOIN LATERAL (
                    SELECT t.connection_id, t.{due}
                      FROM tokens t
                     WHERE t.provider_id = p.provider_id
+                      AND CASE WHEN p.tenant IS NOT NULL
+                               THEN coalesce(t.tenant, '') = p.tenant
+                               ELSE t.provider_id || '|' || coalesce(t.tenant, '')
+                                    <> ALL (CAST(:held AS text[])) END
                       AND t.{due} IS NOT NULL
                       AND t.{due} <= statement_timestamp()
                       AND (t.{mark} IS NULL OR t.{mark} < statement_timestamp())
@@ -57,7 +74,7 @@ def _mark(work: Work) -> TextClause:
         UPDATE tokens t
            SET {mark} = statement_timestamp() + :mark
          WHERE t.connection_id = ANY (ARRAY(SELECT connection_id FROM due))
-        RETURNING t.connection_id, t.provider_id, t.{due}, statement_timestamp() - t.{due}
+        RETURNING t.connection_id, t.provider_id, t.{due}, statement_timestamp() - t.{due}, t.tenant
         """  # noqa: S608 - made of two literal words
     ).bindparams(bindparam("mark", type_=Interval))
 
@@ -76,7 +93,9 @@ _UNMARK: Final[dict[Work, TextClause]] = {
 class Due(StoreBase):
     """The part of the token store that the scheduler uses."""
 
-    def mark_due_refreshes(self, limits: Mapping[str, int], *, total: int, mark: timedelta) -> list[DueToken]:
+    def mark_due_refreshes(
+        self, limits: Mapping[str, int], *, total: int, mark: timedelta, held: HeldTenants = NO_TENANTS
+    ) -> list[DueToken]:
         """Mark tokens whose refresh, retry or recovery is due, and return them, the longest due first.
 
         Two callers at once get different tokens. A marked token is not returned again for `mark`, unless an
@@ -85,23 +104,40 @@ class Due(StoreBase):
         Args:
             limits: How many tokens of each provider may be marked; providers that are not named get none.
             total: How many in all.
+            held: Tenants that are held back, and how many tokens of each may be marked all the same; they
+                have no part in their providers' limits.
         """
-        return self._mark("refresh", limits, total, mark)
+        return self._mark("refresh", limits, total, mark, held)
 
-    def mark_due_checks(self, limits: Mapping[str, int], *, total: int, mark: timedelta) -> list[DueToken]:
+    def mark_due_checks(
+        self, limits: Mapping[str, int], *, total: int, mark: timedelta, held: HeldTenants = NO_TENANTS
+    ) -> list[DueToken]:
         """Mark tokens whose health check is due; as `mark_due_refreshes`."""
-        return self._mark("check", limits, total, mark)
+        return self._mark("check", limits, total, mark, held)
 
     def unmark(self, connection_ids: Sequence[UUID], work: Work = "refresh") -> None:
         """Take marks back, of what could not be published."""
         with single(self._auto) as connection:
             connection.execute(_UNMARK[work], {"ids": list(connection_ids)})
 
-    def _mark(self, work: Work, limits: Mapping[str, int], total: int, mark: timedelta) -> list[DueToken]:
-        rooms = {provider: room for provider, room in limits.items() if room > 0}
+    def _mark(
+        self, work: Work, limits: Mapping[str, int], total: int, mark: timedelta, held: HeldTenants
+    ) -> list[DueToken]:
+        rooms: list[tuple[str, str | None, int]] = [
+            *((provider, None, room) for provider, room in limits.items() if room > 0),
+            *((provider, tenant or "", room) for (provider, tenant), room in held.items() if room > 0),
+        ]
         if not rooms or total <= 0:
             return []
-        parameters = {"providers": list(rooms), "rooms": list(rooms.values()), "total": total, "mark": mark}
+        providers, tenants, numbers = zip(*rooms, strict=True)
+        parameters = {
+            "providers": list(providers),
+            "tenants": list(tenants),
+            "rooms": list(numbers),
+            "held": [f"{provider}|{tenant or ''}" for provider, tenant in held],
+            "total": total,
+            "mark": mark,
+        }
         with single(self._auto) as connection:
             marked = [DueToken(*row) for row in connection.execute(_MARK[work], parameters)]
         return sorted(marked, key=lambda token: token.due_at)

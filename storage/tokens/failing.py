@@ -42,6 +42,7 @@ class FailureRecord:
         not_before: No presentation before then, not even a forced one; None lifts an earlier one.
         note: What goes into the activity log.
         alert: Opened, or counted, in the same transaction; None tells nobody.
+        refused: The provider refused the refresh token, and no lost rotation explains it.
     """
 
     connection_id: UUID
@@ -55,6 +56,7 @@ class FailureRecord:
     not_before: datetime | None = None
     reauth_reason: ReauthReason | None = None
     alert: AlertSpec | None = None
+    refused: bool = False
 
 
 _INSTANT: Final = DateTime(timezone=True)
@@ -83,6 +85,11 @@ _CHANGED: Final = (
         first_presented_at=case((_DOUBT, tokens.c.first_presented_at), else_=null()),
         reauth_reason=bindparam("reason", type_=Text),
         alerted=or_(tokens.c.alerted, bindparam("alerting", type_=Boolean)),
+        # The first refusal counts: what is refused again and again is no sign that more are.
+        refused_at=case(
+            (bindparam("refused", type_=Boolean), func.coalesce(tokens.c.refused_at, func.clock_timestamp())),
+            else_=tokens.c.refused_at,
+        ),
     )
     .returning(tokens.c.connection_id, tokens.c.provider_id, tokens.c.version)
     .cte("changed")
@@ -96,7 +103,9 @@ class Failures(StoreBase):
     def record_failure(self, failure: FailureRecord) -> bool:
         """Write what the attempt came to and give its lease back; False if the row has moved on from it.
 
-        With False nothing was written, and no alert was opened.
+        With False nothing was written, and no alert was opened. This is also how a row is read again before
+        its grant is declared dead: attempt and version are compared by the very statement that writes the
+        sentence, so that nothing can come between looking and writing.
         """
         parameters: dict[str, object] = {
             "wanted_id": failure.connection_id,
@@ -109,6 +118,7 @@ class Failures(StoreBase):
             "held_off_until": failure.not_before,
             "reason": failure.reauth_reason,
             "alerting": failure.alert is not None,
+            "refused": failure.refused,
             **failure.note.parameters(failure.attempt_id),
         }
         if failure.alert is None:

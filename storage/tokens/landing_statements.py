@@ -92,6 +92,7 @@ def _values() -> dict[str, object]:
         "last_error_code": null(),
         "last_refreshed_at": func.clock_timestamp(),
         "reauth_reason": null(),
+        "refused_at": null(),
         "alerted": literal_column("false"),
     }
 

@@ -113,6 +113,7 @@ class Spares(StoreBase):
                 # A spare may be refused like the token before it: failures go on counting.
                 last_error_code=null(),
                 reauth_reason=null(),
+                refused_at=null(),
                 alerted=literal_column("false"),
             )
             .returning(tokens.c.version)

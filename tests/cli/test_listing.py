@@ -106,7 +106,7 @@ def test_providers_are_listed(nowhere: Shell) -> None:
 
 def test_nothing_to_list_is_an_empty_array(deployed: Shell) -> None:
     """`[]` for scripts; for people a word on standard error, where it is not taken for data."""
-    for what in ("connections", "alerts"):
+    for what in ("connections", "alerts", "incidents"):
         assert deployed.json(what, "list") == []
     done = deployed("connections", "list")
     assert done.returncode == 0

@@ -23,6 +23,7 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
     [
         (("frobnicate",), "frobnicate"),
         (("connections", "show", "not-an-id"), "connection_id"),
+        (("incidents", "confirm", "the-wave"), "incident_id"),
         (("connections", "list", "--status", "happy"), "needs_reauth"),
         (("connections", "disconnect"), "--user-id and --provider-id"),
         (("connections", "disconnect", "--user-id", "ann"), "--user-id and --provider-id"),
@@ -48,6 +49,8 @@ def test_wrong_words_are_status_2(deployed: Shell, words: tuple[str, ...], says:
         (("connections", "show", NOBODY), ("no connection", NOBODY)),
         (("connections", "disconnect", NOBODY), ("no connection", NOBODY)),
         (("alerts", "ack", NOBODY), ("no open alert", NOBODY)),
+        (("incidents", "confirm", NOBODY), ("no incident", NOBODY, "incidents list --all")),
+        (("incidents", "dismiss", NOBODY), ("no incident", NOBODY, "incidents list --all")),
         (("healthcheck", "worker"), ("worker", "no sign of life")),
         (("healthcheck", "beat"), ("beat", "no sign of life")),
     ],
@@ -63,7 +66,7 @@ def test_help_lists_every_command(nowhere: Shell) -> None:
     said = nowhere("--help").stdout
     for command in (
         "up", "migrate", "worker", "beat", "flower", "healthcheck", "refresh", "connections", "alerts",
-        "providers", "keys", "doctor",
+        "incidents", "providers", "keys", "doctor",
     ):  # fmt: skip
         assert f"\n  {command} " in said
     assert "demo-seed" not in said

@@ -55,6 +55,8 @@ def check(**changes: Any) -> dict[str, Any]:
         ({"scopes": ["read", 1]}, "scopes[1]", "valid string"),
         ({"scope_separator": ";"}, "scope_separator", "must be ' ' or ',', not ';'"),
         ({"pkce": "yes"}, "pkce", "valid boolean"),
+        ({"tenant_field": ""}, "tenant_field", "at least 1 character"),
+        ({"tenant_field": ["shop"]}, "tenant_field", "valid string"),
         ({"access_token_lifetime": "3600"}, "access_token_lifetime", "whole number of seconds"),
         ({"access_token_lifetime": 0}, "access_token_lifetime", "whole number of seconds"),
         ({"access_token_lifetime": 1.5}, "access_token_lifetime", "whole number of seconds"),

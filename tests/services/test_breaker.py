@@ -92,7 +92,7 @@ def test_of_many_who_ask_one_is_the_probe(world: World) -> None:
     world.sim.fault("status", dialect="google", status=503, count=None)
     # Both read the breaker anew when they are asked all at once.
     for each in services:
-        each.refresh._admission._read_at = float("-inf")
+        each.refresh._admission.breakers._read_at = float("-inf")
     barrier = threading.Barrier(20)
 
     def attempt(number: int) -> str | None:

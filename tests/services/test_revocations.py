@@ -123,7 +123,8 @@ def test_a_wrong_client_holds_the_revocations_back(world: World) -> None:
     world.sim.configure("strict", client_secret="another")
     for connected in (first, second):
         assert disconnect(world, connected).reason == "revocation_pending"
-    assert [hold["scope"] for hold in world.holds()] == ["strict|sim-strict-client|revoke"]
+    scope = f"sim-strict-client|{world.simulator.base_url}/strict/revoke|revoke"
+    assert [hold["scope"] for hold in world.holds()] == [scope]
     assert world.alert_kinds() == ["provider_client_misconfigured"]
     (alert,) = world.alerts()
     assert "(revocations)" in alert["title"]

@@ -71,7 +71,9 @@ def lived_through(world: World, services: Services) -> list[object]:
         world.sim.fault(kind, dialect="strict", **order)
         again(connected)
         world.pass_hold()
-        services.refresh._admission._read_at = float("-inf")  # the breaker is not what is tested here
+        services.refresh._admission.breakers._read_at = float(
+            "-inf"
+        )  # the breaker is not what is tested here
     echo = world.connect("strict")
     # What a provider says of an error may be the token itself.
     for error in (echo.grant.refresh_token, echo.grant.access_token, "sim-strict-secret"):

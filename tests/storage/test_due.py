@@ -147,14 +147,15 @@ def marking_plan(connection: psycopg.Connection, work: due.Work, plan_cache: str
     """The plan of marking 1,000 tokens, as it was executed; nothing stays marked."""
     # What psycopg prepares is the same statement, with the server's names for parameters.
     statement = str(due._MARK[work])
-    for place, name in enumerate(("providers", "rooms", "total", "mark"), start=1):
+    for place, name in enumerate(("providers", "tenants", "rooms", "held", "total", "mark"), start=1):
         statement = re.sub(rf":{name}\b", f"${place}", statement)
     with connection.transaction(force_rollback=True):
         connection.execute(f"SET LOCAL plan_cache_mode = {plan_cache}".encode())
-        connection.execute(f"PREPARE marking (text[], int[], int, interval) AS {statement}".encode())
+        types = "text[], text[], int[], text[], int, interval"
+        connection.execute(f"PREPARE marking ({types}) AS {statement}".encode())
         explained = connection.execute(
             "EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE marking "
-            "('{p0,p1,p2,p3}', '{300,300,300,300}', 1000, '30 seconds')"
+            "('{p0,p1,p2,p3}', '{NULL,NULL,NULL,NULL}', '{300,300,300,300}', '{p0|t}', 1000, '30 seconds')"
         ).fetchone()
         connection.execute("DEALLOCATE marking")
     assert explained is not None

@@ -105,6 +105,27 @@ def test_death_and_its_alert_are_one_transaction(bench: Bench) -> None:
     assert bench.value("SELECT payload ->> 'cause' FROM alert_events WHERE event = 'opened'") == "cause-1"
 
 
+def test_the_first_refusal_is_remembered_until_a_success(bench: Bench) -> None:
+    """A second refusal keeps the first one's time, other failures leave it, a landing clears it."""
+    connection_id = bench.new()
+
+    def fail(**changes: Any) -> Any:
+        bench.set(connection_id, "refresh_due_at = now(), not_before = NULL")
+        assert bench.store.record_failure(bench.failure(bench.claimed(connection_id), **changes))
+        return bench.column(connection_id, "refused_at")
+
+    assert fail() is None
+    first = fail(refused=True)
+    assert first is not None
+    assert fail(refused=True) == first
+    assert fail() == first
+    bench.set(connection_id, "refresh_due_at = now(), not_before = NULL")
+    claimed = bench.claimed(connection_id)
+    assert claimed.state.refused_at == first
+    bench.store.land(landing(claimed))
+    assert bench.column(connection_id, "refused_at") is None
+
+
 def with_spare(bench: Bench) -> Claimed:
     """A claim of version 2, whose grant has the answer "spare" put aside."""
     connection_id = bench.new()
@@ -119,8 +140,11 @@ def test_a_spare_is_tried_before_the_grant_is_declared_dead(bench: Bench) -> Non
     """The spare becomes the next version, due at once; the refused token is spent; the refusal is void."""
     refused = with_spare(bench)
     connection_id, grant_id = refused.ref.connection_id, refused.state.grant_id
+    bench.set(connection_id, "refused_at = now()")
 
     assert bench.store.promote_spare(connection_id, grant_id=grant_id, version=2)
+
+    assert bench.column(connection_id, "refused_at") is None
 
     assert not bench.store.record_failure(
         bench.failure(refused, status=Status.NEEDS_REAUTH, refresh_due_at=None)

@@ -44,6 +44,7 @@ def test_a_new_grant_replaces_a_dead_one_or_on_request(bench: Bench, dead: bool)
     """The replaced grant's alerts are resolved, and its late answer finds nothing to land on."""
     connection_id = bench.new()
     claimed = bench.claimed(connection_id)
+    bench.set(connection_id, "refused_at = now()")
     if dead:
         failure = bench.failure(
             claimed, status=Status.NEEDS_REAUTH, refresh_due_at=None, alert=alert_about(connection_id)
@@ -56,6 +57,7 @@ def test_a_new_grant_replaces_a_dead_one_or_on_request(bench: Bench, dead: bool)
     assert result == ImportResult("replaced", connection_id, details_changed=True)
     assert bench.store.land(landing(claimed)) == Gone("other_grant")
     again = bench.claimed(connection_id)
+    assert again.state.refused_at is None
     assert bench.store.open(again) == pair("new")
     assert (again.state.version, again.state.status, again.state.alerted) == (2, Status.ACTIVE, False)
     assert bench.value("SELECT count(*) FROM alerts WHERE status <> 'resolved'") == 0

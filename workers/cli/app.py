@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "refresh": ("refresh", "Ask a worker to refresh a connection's token."),
     "connections": ("connections", "Import, list, show and disconnect the grants that Evergrant keeps."),
     "alerts": ("alerts", "List and acknowledge incidents."),
+    "incidents": ("incidents", "List breakers and waves of refusals; confirm or dismiss a wave."),
     "providers": ("providers", "List the providers that Evergrant knows."),
     "keys": ("keys", "Make a key ring, list its keys, change to another key."),
     "doctor": ("doctor", "Look at every setting, server, key, schema version and process."),

@@ -68,7 +68,8 @@ def _create_verdict_holds() -> None:
         _instant("ended_at"),
         sa.Column("ended_as", sa.Text()),
         sa.CheckConstraint(
-            "ended_as IN ('recovered', 'confirmed', 'dismissed')", name=op.f("ck_verdict_holds_ended_as")
+            "ended_as IN ('recovered', 'confirmed', 'dismissed', 'abandoned')",
+            name=op.f("ck_verdict_holds_ended_as"),
         ),
         sa.CheckConstraint(
             "(ended_at IS NULL) = (ended_as IS NULL)", name=op.f("ck_verdict_holds_end_is_whole")

@@ -1,0 +1,1 @@
+"""Tests of the tasks and of how they are sent."""
