@@ -45,6 +45,7 @@ def upgrade() -> None:
         sa.Column("singleton", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.Column("sealing_key_id", sa.Text()),
         sa.Column("identity", sa.Text()),
+        sa.Column("line_offset", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         _instant("guarded_since"),
         sa.Column("guard_found", JSONB()),
         sa.CheckConstraint("singleton", name=op.f("ck_deployment_one_row")),
