@@ -19,6 +19,7 @@ import structlog
 
 from services.admission import Admission, Scope
 from services.providers import ProviderDesk, ReadyProvider
+from services.restore import RestoreGuard
 from storage.tokens.due import DueToken
 from storage.tokens.store import TokenStore
 
@@ -90,6 +91,7 @@ class Scheduler:
         tokens: TokenStore,
         desk: ProviderDesk,
         admission: Admission,
+        guard: RestoreGuard,
         *,
         queue_seconds: float,
         clock: Callable[[], float] = time.monotonic,
@@ -97,6 +99,7 @@ class Scheduler:
         self._tokens = tokens
         self._desk = desk
         self._admission = admission
+        self._guard = guard
         self._queue_seconds = queue_seconds
         self._clock = clock
         self._lock = threading.Lock()
@@ -155,10 +158,12 @@ class Scheduler:
         return min(elapsed, _LONGEST_GAP), min(MOST_CAPACITY, max(LEAST_CAPACITY, wanted))
 
     def _limits(self, work: Work, room: int, elapsed: float) -> dict[str, int]:
-        """Return how many tokens of each provider may be published now; held-back providers get none."""
+        """Return how many tokens of each provider may be published now, none where they are held back."""
         held = self._admission.held()
         limits = {}
         for provider in self._desk.callable_providers():
+            if work is Work.REFRESH and self._guard.withholds(provider.facts):
+                continue
             scope = _scope(work, provider)
             hold = held.get(scope.key)
             if hold is not None and hold.held_until > hold.now:

@@ -26,16 +26,22 @@ from services.refresh.presentation import Presentation
 from services.refresh.protocol import RefreshProtocol
 from services.refresh.recording import Recorder
 from services.refresh.recovery import Recovery
+from services.restore import RestoreGuard
+from services.restore.after import AfterRestore
+from services.restore.marks import OutsideMarks
+from services.restore.watch import Watch
 from services.scheduling import Scheduler
 from services.settings import Settings
 from storage.alerts import AlertStore
 from storage.connections import ConnectionStore
+from storage.deployment import DeploymentStore
 from storage.engine import Engine, make_engine
 from storage.holds import HoldStore
 from storage.importing import Importer as BatchWriter
 from storage.inspection import database_time
 from storage.keys import KeyRing
 from storage.migrate import check_schema
+from storage.restoring import RestoringStore
 from storage.sealing import Sealer
 from storage.tokens.store import TokenStore
 
@@ -65,9 +71,15 @@ class Services:
     scheduler: Scheduler
     housekeeping: Housekeeping
     importer: Importer
+    guard: RestoreGuard
+    watch: Watch
+    after_restore: AfterRestore
+    outside: OutsideMarks
 
     def close(self) -> None:
         """Close pools and clients. Called once, after the last task."""
+        self.watch.stop()
+        self.outside.close()
         self.wire.close()
         self.engine.dispose()
 
@@ -111,6 +123,9 @@ def wire(
     # Never the same twice: a doubt may outlive the process that presented, and its id must not come again.
     owner = f"{socket.gethostname()}:{os.getpid()}:{role}:{secrets.token_hex(4)}"
     failures = FailedAttempts(admission, Recorder(tokens, admission))
+    outside = OutsideMarks(settings.data_dir, servers.redis_url)
+    deployment = DeploymentStore(engine)
+    guard = RestoreGuard(deployment, outside, owner=owner)
     presentation = Presentation(tokens, client, admission, Lander(tokens), failures)
     return Services(
         settings=settings,
@@ -121,10 +136,23 @@ def wire(
         connections=connections,
         alerts=alert_store,
         refresh=RefreshProtocol(
-            tokens, desk, admission, presentation, Recovery(tokens), owner=owner, callers=Callers(threads)
+            tokens,
+            desk,
+            admission,
+            presentation,
+            Recovery(tokens),
+            owner=owner,
+            callers=Callers(threads),
+            guard=guard,
         ),
         checks=HealthChecks(tokens, desk, admission, client),
-        scheduler=Scheduler(tokens, desk, admission, queue_seconds=settings.queue_seconds),
+        scheduler=Scheduler(tokens, desk, admission, guard, queue_seconds=settings.queue_seconds),
         housekeeping=Housekeeping(engine, alert_store, holds, desk),
         importer=Importer(BatchWriter(engine, sealer), desk, clock=lambda: database_time(engine)),
+        guard=guard,
+        watch=Watch(guard, outside),
+        after_restore=AfterRestore(
+            deployment, RestoringStore(engine), outside, desk, spool=settings.spool_dir
+        ),
+        outside=outside,
     )

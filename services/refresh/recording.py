@@ -12,7 +12,7 @@ import structlog
 
 from domain.errors import ServiceUnavailable
 from domain.policy import HoldReason, InDoubt, NeedsReauth, RetryAt, Verdict
-from domain.token import ReauthReason, Status
+from domain.token import RESTORED, ReauthReason, Status
 from services import alerts
 from services.admission import Admission
 from services.providers import ReadyProvider
@@ -58,7 +58,8 @@ class Recorder:
         match verdict.token:
             case NeedsReauth(why):
                 status, kind, reason = Status.NEEDS_REAUTH, "needs_reauth", why
-                alert = alerts.needs_reauth(ref, name, why, code=code)
+                restored = why is ReauthReason.ROTATION_PROBABLY_LOST and token.last_error_code == RESTORED
+                alert = alerts.needs_reauth(ref, name, why, code=code, restored=restored)
             case InDoubt(recover_at):
                 status, kind, due = Status.IN_DOUBT, "in_doubt", recover_at
             case RetryAt(at):
