@@ -73,9 +73,9 @@ class DeploymentStore:
         with single(self._auto) as connection:
             return observe(connection)
 
-    def watch_connections(self, look: Callable[[Present], None]) -> None:
-        """Tell `look` what each connection finds that is made from now on, before anybody else uses it."""
-        on_new_connection(self._engine, lambda connection: look(observe_raw(connection)))
+    def watch_connections(self, look: Callable[[Callable[[], Present]], None]) -> None:
+        """Let `look` observe over each connection that is made from now on, before anybody else uses it."""
+        on_new_connection(self._engine, lambda connection: look(lambda: observe_raw(connection)))
 
     def adopt(self, present: Present, *, line: int) -> None:
         """Take the database as it is, and count on from `line`; nothing if somebody has decided already."""

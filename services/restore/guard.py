@@ -51,9 +51,8 @@ class RestoreGuard:
         self._closed = False
         #: How often a new connection has found a database that is not to be trusted.
         self._alarms = 0
-        #: The highest that this process has seen itself, and that together with what lay outside.
+        #: The highest that this process has seen itself, of a database that it trusted.
         self._own: Mark | None = None
-        self._known: tuple[Mark, ...] = ()
 
     @property
     def closed(self) -> bool:
@@ -106,13 +105,8 @@ class RestoreGuard:
 
     def _look_once(self) -> bool:
         """Look; False where the database was written to, so that it must be looked at again."""
-        # The marks first: read after the database, they would be ahead of it by its own next commit.
-        outside = self._outside.read()
-        with self._lock:
-            own = self._own
-            alarms = self._alarms
-            known = (*outside.values(), *(() if own is None else (own,)))
-            self._known = known
+        alarms = self._alarms
+        known = self._marks()
         present = self._store.observe()
         match judge(present, known):
             case Trusted():
@@ -137,11 +131,19 @@ class RestoreGuard:
                 return False
         return True
 
-    def _new_connection(self, present: Present) -> None:
+    def _marks(self) -> tuple[Mark, ...]:
+        """Return all marks that are known; before the database is looked at.
+
+        Read after it, they would be ahead of it by its own next commit.
+        """
+        outside = self._outside.read().values()
+        own = self._own
+        return tuple(outside) if own is None else (*outside, own)
+
+    def _new_connection(self, observe: Callable[[], Present]) -> None:
         """Close at once on what a new connection finds; the next look writes it down and tells it."""
-        with self._lock:
-            known = self._known
-        if isinstance(judge(present, known), Restored | Guarded):
+        known = self._marks()
+        if isinstance(judge(observe(), known), Restored | Guarded):
             with self._lock:
                 self._closed = True
                 self._alarms += 1
