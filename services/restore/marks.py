@@ -9,7 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol, cast
@@ -17,8 +18,10 @@ from typing import Final, Protocol, cast
 import structlog
 from pydantic import SecretStr
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from domain.restore import Mark, higher
 
@@ -26,6 +29,9 @@ log = structlog.get_logger(__name__)
 
 FILE: Final = "high_water_mark.json"
 REDIS_KEY: Final = "evergrant:high_water_mark"
+#: Seconds for which a place is left alone that did not answer: a frozen Redis costs each look a second, and
+#: every new connection to Postgres looks.
+PAUSE: Final = 5.0
 
 
 class Place(Protocol):
@@ -98,7 +104,12 @@ class MarkInRedis:
     def __init__(self, url: SecretStr) -> None:
         self.name = "Redis"
         # A look must not outwait a deadline: half-dead Redis is treated as away.
-        self._client = Redis.from_url(url.get_secret_value(), socket_timeout=1.0, socket_connect_timeout=1.0)
+        self._client = Redis.from_url(
+            url.get_secret_value(),
+            socket_timeout=1.0,
+            socket_connect_timeout=1.0,
+            retry=Retry(NoBackoff(), 0),
+        )
 
     def read(self) -> Mark | None:
         """Return the key's mark; None where there is no such key."""
@@ -127,46 +138,71 @@ class MarkInRedis:
 class OutsideMarks:
     """The file and Redis together; thread-safe."""
 
-    def __init__(self, data_dir: Path, redis_url: SecretStr) -> None:
+    def __init__(
+        self, data_dir: Path, redis_url: SecretStr, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._redis = MarkInRedis(redis_url)
         self._places: tuple[Place, ...] = (MarkFile(data_dir.absolute() / FILE), self._redis)
+        self._clock = clock
         self._lock = threading.Lock()
-        self._silent: set[str] = set()
+        #: What each place said last, and until when those are left alone that did not answer.
+        self._said: dict[str, Mark] = {}
+        self._silent_until: dict[str, float] = {}
 
     def read(self) -> dict[str, Mark]:
-        """Return the marks that can be read now, by the name of their place."""
+        """Return the marks by the name of their place; of one that does not answer, what it said last."""
         found = {}
         for place in self._places:
-            try:
-                mark = place.read()
-            except (OSError, RedisError, ValueError) as error:
-                self._told(place, error)
-                continue
-            self._told(place, None)
-            if mark is not None:
-                found[place.name] = mark
+            if not self._is_silent(place):
+                try:
+                    mark = place.read()
+                except (OSError, RedisError, ValueError) as error:
+                    self._fell_silent(place, error)
+                else:
+                    self._answered(place)
+                    if mark is None:
+                        continue
+                    with self._lock:
+                        self._said[place.name] = mark
+            with self._lock:
+                if place.name in self._said:
+                    found[place.name] = self._said[place.name]
         return found
 
     def write(self, mark: Mark) -> bool:
         """Raise the marks in both places; False if not both took it."""
         whole = True
         for place in self._places:
+            if self._is_silent(place):
+                whole = False
+                continue
             try:
                 place.write(mark)
             except (OSError, RedisError, ValueError) as error:
-                self._told(place, error)
+                self._fell_silent(place, error)
                 whole = False
+            else:
+                self._answered(place)
         return whole
 
     def close(self) -> None:
         """Close the connections to Redis."""
         self._redis.close()
 
-    def _told(self, place: Place, error: Exception | None) -> None:
-        """Log that a place is silent, once for as long as it lasts."""
+    def _is_silent(self, place: Place) -> bool:
         with self._lock:
-            if error is None:
-                self._silent.discard(place.name)
-            elif place.name not in self._silent:
-                self._silent.add(place.name)
-                log.warning("mark_unreachable", place=place.name, error=type(error).__name__)
+            return self._clock() < self._silent_until.get(place.name, 0.0)
+
+    def _answered(self, place: Place) -> None:
+        with self._lock:
+            self._silent_until.pop(place.name, None)
+
+    def _fell_silent(self, place: Place, error: Exception) -> None:
+        """Leave the place alone for a while, and log it once for as long as that lasts."""
+        # What cannot be read may yet be written over.
+        pause = 0.0 if isinstance(error, ValueError) else PAUSE
+        with self._lock:
+            known = place.name in self._silent_until
+            self._silent_until[place.name] = self._clock() + pause
+        if not known:
+            log.warning("mark_unreachable", place=place.name, error=type(error).__name__)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from redis import Redis
 
 from domain.asks import Outcome
 from domain.errors import ConfigurationError
+from domain.restore import Present
 from domain.token import Status
 from services.restore.marks import FILE, MarkFile, MarkInRedis
 from services.wiring import Services
@@ -238,3 +240,41 @@ def test_marks_are_merged_by_their_maximum(world: World) -> None:
     shared.close()
     mode = (world.data_dir / FILE).stat().st_mode
     assert stat.S_IMODE(mode) == 0o600
+
+
+def test_a_look_that_a_new_connection_overtakes_is_made_again(world: World) -> None:
+    """What the look saw was another server's; it opens nothing that the connection has closed."""
+    guard = world.services.guard
+    guard.look()
+    store, looks = guard._store, list[Present]()
+    observe = store.observe
+
+    def overtaken() -> Present:
+        present = observe()
+        looks.append(present)
+        if len(looks) == 1:
+            guard._new_connection(lambda: replace(present, guarded_since=present.now))
+            assert guard.closed
+        return present
+
+    store.observe = overtaken  # type: ignore[method-assign]  # the race is made at the narrowest place there is
+    guard.look()
+
+    assert len(looks) == 2
+
+
+def test_a_redis_that_is_away_still_says_what_it_said(world: World, closed_url: str) -> None:
+    """It is left alone for a while, and its last word counts; a process that never heard it goes without."""
+    _, worker = grown_old(world)
+    worker.watch.stop()
+    outside, mark = worker.outside, worker.guard.own
+    assert mark is not None
+    known = outside.read()
+    nowhere = closed_url.replace("http", "redis")
+    outside._redis._client.close()
+    outside._redis._client = Redis.from_url(nowhere)
+
+    assert len(known) == 2
+    assert outside.read() == known
+    assert not outside.write(mark)
+    assert list(world.wire(redis_url=nowhere).outside.read()) == [str(world.data_dir / FILE)]

@@ -51,7 +51,7 @@ def _tell(findings: Findings, fates: list[Fate], *, staged: int) -> None:
         _say(
             "  mark       none: how much is missing is unknown, and everything due by now is taken for spent"
         )
-    _say(f"  missing    {findings.lines_missing} lines of activity, {_long(findings.behind)}")
+    _say(f"  missing    {findings.lines_missing} lines of activity{_long(findings.behind)}")
     _say(f"  staged     {staged} received answers; they land by themselves")
     _say("")
     rows = [
@@ -87,8 +87,6 @@ def _when(instant: datetime | None) -> str:
 
 
 def _long(duration: timedelta | None) -> str:
-    return (
-        "nobody knows how long"
-        if duration is None
-        else f"{timedelta(seconds=int(duration.total_seconds()))} h"
-    )
+    if duration is None:
+        return ""
+    return f", {timedelta(seconds=int(duration.total_seconds()))} from its last line to the newest mark"
