@@ -125,6 +125,7 @@ class Sign(StrEnum):
     OTHER_IDENTITY = "other_identity"
     LINES_MISSING = "lines_missing"
     WAL_MISSING = "wal_missing"
+    DECLARED = "declared"
 
 
 @dataclass(frozen=True, slots=True)

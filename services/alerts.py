@@ -175,6 +175,7 @@ _SIGNS: Final = {
     Sign.OTHER_IDENTITY: "it is another server, timeline or database than the one that was last accepted",
     Sign.LINES_MISSING: "activity is missing that was seen before",
     Sign.WAL_MISSING: "its write-ahead log ends before where it was seen to be",
+    Sign.DECLARED: "an operator says so",
 }
 
 

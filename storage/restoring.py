@@ -39,8 +39,10 @@ _PUT_IN_DOUBT: Final = text(f"""
     SELECT clock_timestamp(), connection_id, provider_id, version, '{RESTORED}' FROM changed
 """)  # noqa: S608 - made of one literal word
 _ACCEPT: Final = text("""
-    UPDATE deployment
-       SET identity = :identity, line_offset = line_offset + :more, guarded_since = NULL, guard_found = NULL
+    INSERT INTO deployment (identity, line_offset) VALUES (:identity, :more)
+    ON CONFLICT (singleton) DO UPDATE
+       SET identity = excluded.identity, line_offset = deployment.line_offset + excluded.line_offset,
+           guarded_since = NULL, guard_found = NULL
 """)
 _LOCK: Final = text("SELECT 1 FROM deployment FOR UPDATE")
 

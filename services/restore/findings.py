@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from domain.restore import Mark, Present, signs_of_restore, spent_until
+from domain.restore import Mark, Present, Sign, signs_of_restore, spent_until
 from services.restore.guard import mark_of
 from services.restore.marks import OutsideMarks
 from storage.deployment import DeploymentStore
@@ -53,6 +53,13 @@ class Findings:
         if newest is None or self.last_at is None:
             return None
         return max(timedelta(), newest - self.last_at)
+
+    def declared(self) -> Findings:
+        """Return them for a database that was restored although nothing shows it.
+
+        Its marks may have been put back with it, so they bound nothing: whatever is due by now counts.
+        """
+        return replace(self, signs=(*self.signs, Sign.DECLARED), until=self.present.now)
 
 
 def find(deployment: DeploymentStore, outside: OutsideMarks) -> Findings:

@@ -101,6 +101,20 @@ def test_a_deployment_that_goes_on_has_nothing_to_settle(deployed: Shell) -> Non
     assert "nothing to do" in done.stdout
 
 
+def test_a_restore_that_nothing_shows_is_declared(restored: Shell) -> None:
+    """Its marks were put back with it; an operator who knows better is believed, and asked all the same."""
+    with redis.Redis.from_url(restored.environment["EVERGRANT_REDIS_URL"]) as client:
+        client.delete(REDIS_KEY)
+    assert "nothing to do" in restored("doctor", "--after-restore").stdout
+    refused = restored("doctor", "--after-restore", "--declare")
+    assert refused.returncode == 1
+    assert "an operator says so" in refused.stdout
+
+    assert restored("doctor", "--after-restore", "--declare", "--yes").returncode == 0
+    statuses = [row["status"] for row in rows(restored, "SELECT status FROM tokens ORDER BY provider_id")]
+    assert statuses == ["active", "in_doubt"]
+
+
 def test_the_examination_names_it(restored: Shell) -> None:
     """`evergrant doctor` fails with the command that settles it, and shows the marks; then no more."""
 
@@ -116,7 +130,7 @@ def test_the_examination_names_it(restored: Shell) -> None:
     assert guard()["severity"] == "ok"
 
 
-@pytest.mark.parametrize("words", [("--yes",), ("--after-restore", "--json")])
+@pytest.mark.parametrize("words", [("--yes",), ("--declare",), ("--after-restore", "--json")])
 def test_wrong_words(nowhere: Shell, words: tuple[str, ...]) -> None:
     """An answer without its question, and a conversation in JSON: exit 2."""
     done = nowhere("doctor", *words)

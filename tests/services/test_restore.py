@@ -17,6 +17,7 @@ from domain.restore import Present
 from domain.token import Status
 from services.restore.marks import FILE, MarkFile, MarkInRedis
 from services.wiring import Services
+from storage import restoring
 from tests.services.restoring import (
     another_process,
     copied_database,
@@ -155,8 +156,9 @@ def test_an_empty_database_is_taken(world: World) -> None:
     assert world.alerts() == []
 
 
-def test_what_was_not_due_stays_as_it_is(world: World) -> None:
-    """Only what may have been refreshed by then is put in doubt, and what is safe is never touched."""
+def test_what_was_not_due_stays_as_it_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what may have been refreshed by then is put in doubt, page by page; what is safe is left alone."""
+    monkeypatch.setattr(restoring, "_PAGE", 1)
     worker = another_process(world)
     due, early, half, plain, dead = (
         world.connect(name) for name in ("strict", "strict", "strict", "gsc", "strict")

@@ -13,10 +13,16 @@ from workers.cli import session
 from workers.cli.output import for_people, stdout, write_table
 
 
-def after_restore(*, yes: bool) -> None:
-    """Say what is found and what will be done, and do it after a yes; exit 1 where there was none."""
+def after_restore(*, yes: bool, declare: bool) -> None:
+    """Say what is found and what will be done, and do it after a yes; exit 1 where there was none.
+
+    Args:
+        declare: It was restored, even if nothing shows it.
+    """
     with session.services() as services:
         findings = services.after_restore.look()
+        if declare:
+            findings = findings.declared()
         if not findings.restored:
             _say("This database goes on where it left off; there is nothing to do.")
             return

@@ -25,6 +25,10 @@ def doctor(
     after_restore: Annotated[
         bool, typer.Option("--after-restore", help="Say what a restored database comes to, and settle it.")
     ] = False,
+    declare: Annotated[
+        bool,
+        typer.Option("--declare", help="With --after-restore: it was restored, even if nothing shows it."),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --after-restore: do not ask.")] = False,
 ) -> None:
     """Look at every setting, server, key, schema version and process; exit 1 if something cannot work.
@@ -35,10 +39,10 @@ def doctor(
     if after_restore and json:
         raise ConfigurationError("--after-restore speaks to people; leave --json out")
     if after_restore:
-        settle_restore(yes=yes)
+        settle_restore(yes=yes, declare=declare)
         return
-    if yes:
-        raise ConfigurationError("--yes answers what --after-restore asks; give both")
+    if yes or declare:
+        raise ConfigurationError("--yes and --declare belong to --after-restore; give that as well")
     failed = False
     findings = []
     for finding in examine(service_settings.environment()):
