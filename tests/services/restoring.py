@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from tests.services.world import World
 from tests.support.servers import PATIENCE, create_database, drop_database
 from workers.embedded.layout import DataFolder
 from workers.embedded.postgres import EmbeddedPostgres
+from workers.embedded.unprivileged import hand_over, server_account
 from workers.supervision.child import Child
 from workers.supervision.claim import claim_folder
 
@@ -60,6 +62,23 @@ class OwnPostgres:
         shutil.rmtree(self._folder.postgres)
         _copy(self._backup, self._folder.postgres)
         self.start()
+
+    def become_standby(self) -> None:
+        """Start anew as a standby, as one that has lost its primary."""
+        self.stop()
+        self._signal_file("standby.signal")
+        self.start()
+
+    def promote(self) -> None:
+        """Make it a primary, on a timeline of its own; no connection is cut."""
+        assert self._child is not None
+        self._signal_file("promote")
+        self._child.send(signal.SIGUSR1)
+
+    def _signal_file(self, name: str) -> None:
+        path = self._folder.postgres / name
+        path.touch()
+        hand_over(path, server_account(self._folder.postgres))
 
 
 def _copy(folder: Path, to: Path) -> None:

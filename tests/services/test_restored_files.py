@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from domain.asks import Outcome
+from domain.errors import ServiceUnavailable
 from domain.token import Status
 from services.restore.findings import Findings
 from services.scheduling import Work
@@ -129,3 +130,32 @@ def _tried_once_each(
     alerts = world.alerts()
     assert [row["kind"] for row in alerts] == ["needs_reauth"] * len(strict)
     assert all("restored from an older backup" in row["help"] for row in alerts)
+
+
+def test_a_promoted_standby_is_another_database(
+    simulator: SimulatorProcess, redis_url: str, data_folder: DataFolder, tmp_path: Path
+) -> None:
+    """As a standby it is as good as away; once promoted its timeline tells, although nothing is missing."""
+    with own_postgres(data_folder) as server:
+        upgrade(server.url)
+        world = World(simulator, server.url, redis_url, tmp_path)
+        try:
+            connected, plain = world.connect("strict"), world.connect("gsc")
+            worker = another_process(world)
+            server.become_standby()
+            with pytest.raises(ServiceUnavailable):
+                world.refresh(connected, services=worker)
+            server.promote()
+            eventually(lambda: not world.rows("SELECT pg_is_in_recovery() AS standby")[0]["standby"])
+
+            assert world.refresh(connected, services=worker).code == "restore_guard"
+            assert world.refresh(plain, services=worker).outcome is Outcome.REFRESHED
+            findings = worker.after_restore.look()
+            assert findings.signs == ("other_identity",)
+            assert findings.present.identity.timeline == 2
+            assert findings.lines_missing == 0
+            worker.after_restore.accept(findings, worker.after_restore.fates(findings))
+            eventually(lambda: not worker.guard.closed)
+            assert world.presented(connected) == 0
+        finally:
+            world.close()
