@@ -93,6 +93,7 @@ class Present:
     """What the database says of itself at one moment.
 
     Attributes:
+        has_row: It has the row that says the following; one that is being restored may not have it yet.
         accepted: The identity under which it was last known to be right; None before the first start.
         line: Its last line of activity, counted on over states that were given up.
         last_at: When that line was written; None: there is none.
@@ -103,6 +104,7 @@ class Present:
     """
 
     identity: Identity
+    has_row: bool
     accepted: Identity | None
     line: int
     last_at: datetime | None
@@ -135,9 +137,17 @@ class Trusted:
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """It is new here, or holds nothing that could be spent: it is taken as it is, from this line on."""
+    """It is new: it is taken as it is, from this line on."""
 
     line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """It holds nothing that could be spent, and is not new: perhaps it is being restored this moment.
+
+    Nothing is accepted and nobody is told; what it will hold is judged when it holds something.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +162,7 @@ class Guarded:
     """Somebody has found it restored, and nobody has answered yet."""
 
 
-Judgement = Trusted | Adopt | Restored | Guarded
+Judgement = Trusted | Adopt | Unsettled | Restored | Guarded
 
 
 def judge(present: Present, marks: Sequence[Mark]) -> Judgement:
@@ -163,9 +173,12 @@ def judge(present: Present, marks: Sequence[Mark]) -> Judgement:
     """
     if present.guarded_since is not None:
         return Guarded()
-    signs = signs_of_restore(present, marks)
-    if not present.holds_tokens and (signs or present.accepted is None):
+    if not present.holds_tokens and present.has_row and present.accepted is None:
+        # Fresh from its migration. Marks of a predecessor are left behind by its own count.
         return Adopt(max([present.line, *(mark.line for mark in marks)]))
+    signs = signs_of_restore(present, marks)
+    if not present.holds_tokens:
+        return Unsettled() if signs else Trusted()
     if signs:
         return Restored(signs)
     return Adopt(present.line) if present.accepted is None else Trusted()
@@ -175,7 +188,7 @@ def signs_of_restore(present: Present, marks: Iterable[Mark]) -> tuple[Sign, ...
     """Return what speaks against the database, whatever was found before."""
     seen = list(marks)
     signs = []
-    if present.accepted is not None and present.accepted != present.identity:
+    if not present.has_row or present.accepted not in {None, present.identity}:
         signs.append(Sign.OTHER_IDENTITY)
     if any(mark.line > present.line for mark in seen):
         signs.append(Sign.LINES_MISSING)

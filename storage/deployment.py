@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import psycopg
 import sqlalchemy.exc
-from sqlalchemy import BigInteger, Connection, Engine, Text, bindparam, func, select, text
+from sqlalchemy import BigInteger, Connection, Engine, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.errors import ConfigurationError, ServiceUnavailable
@@ -30,18 +30,16 @@ _OBSERVE: Final = """
            (SELECT oid::bigint FROM pg_database WHERE datname = current_database()),
            CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_lsn() - '0/0'::pg_lsn END,
            CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_flush_lsn() - '0/0'::pg_lsn END,
-           d.identity, coalesce(d.line_offset, 0), d.guarded_since, d.guard_found,
+           d.singleton IS NOT NULL, d.identity, coalesce(d.line_offset, 0), d.guarded_since, d.guard_found,
            coalesce(l.id, 0), l.at, EXISTS (SELECT 1 FROM tokens), clock_timestamp()
       FROM (SELECT 1) AS always
       LEFT JOIN deployment d ON true
       LEFT JOIN (SELECT id, at FROM activity ORDER BY id DESC LIMIT 1) AS l ON true
 """
 _ADOPT: Final = text("""
-    INSERT INTO deployment (identity, line_offset) VALUES (:identity, :more)
-    ON CONFLICT (singleton) DO UPDATE
-       SET identity = excluded.identity, line_offset = deployment.line_offset + excluded.line_offset
-     WHERE deployment.guarded_since IS NULL AND deployment.identity IS NOT DISTINCT FROM :known
-""").bindparams(bindparam("more", type_=BigInteger), bindparam("known", type_=Text))
+    UPDATE deployment SET identity = :identity, line_offset = line_offset + :more
+     WHERE guarded_since IS NULL AND identity IS NULL
+""").bindparams(bindparam("more", type_=BigInteger))
 _GUARD: Final = text("""
     INSERT INTO deployment (guarded_since, guard_found) VALUES (clock_timestamp(), :found)
     ON CONFLICT (singleton) DO UPDATE
@@ -78,12 +76,8 @@ class DeploymentStore:
         on_new_connection(self._engine, lambda connection: look(lambda: observe_raw(connection)))
 
     def adopt(self, present: Present, *, line: int) -> None:
-        """Take the database as it is, and count on from `line`; nothing if somebody has decided already."""
-        parameters = {
-            "identity": str(present.identity),
-            "more": line - present.line,
-            "known": None if present.accepted is None else str(present.accepted),
-        }
+        """Take a new database as it is, and count on from `line`; nothing if somebody has decided."""
+        parameters = {"identity": str(present.identity), "more": line - present.line}
         with single(self._auto) as connection:
             connection.execute(_ADOPT, parameters)
 
@@ -141,19 +135,21 @@ def _ungranted(error: psycopg.Error) -> ConfigurationError:
 
 
 def _present(row: Sequence[Any]) -> Present:
-    system, segment, database, lsn, durable, accepted, offset, since, found, line, last_at, tokens, now = row
+    system, segment, database, lsn, durable, has_row, accepted, offset, since, found, *rest = row
+    line, last_at, holds_tokens, now = rest
     if segment is None:
         raise ServiceUnavailable("Postgres: the server is a standby")
     guarded_since: datetime | None = since
     return Present(
         # A segment's name begins with its timeline, in hexadecimal.
         identity=Identity(system, int(segment[:8], 16), database),
+        has_row=has_row,
         accepted=None if accepted is None else Identity.parse(accepted),
         line=line + offset,
         last_at=last_at,
         lsn=int(lsn),
         durable=int(durable),
-        holds_tokens=tokens,
+        holds_tokens=holds_tokens,
         guarded_since=guarded_since,
         found=found or {},
         now=now,

@@ -16,7 +16,18 @@ from typing import Final
 import structlog
 
 from domain.provider import ProviderFacts
-from domain.restore import Adopt, Guarded, Mark, Present, Restored, Trusted, higher, judge, withheld
+from domain.restore import (
+    Adopt,
+    Guarded,
+    Mark,
+    Present,
+    Restored,
+    Trusted,
+    Unsettled,
+    higher,
+    judge,
+    withheld,
+)
 from services import alerts
 from services.restore.marks import OutsideMarks
 from storage.deployment import DeploymentStore
@@ -116,6 +127,8 @@ class RestoreGuard:
                         return False
                     self._own = higher(self._own, present.mark)
                     self._closed = False
+            case Unsettled():
+                self._closed = True
             case Guarded():
                 self._closed = True
                 self._add_what_we_know(present, known)
@@ -143,7 +156,7 @@ class RestoreGuard:
     def _new_connection(self, observe: Callable[[], Present]) -> None:
         """Close at once on what a new connection finds; the next look writes it down and tells it."""
         known = self._marks()
-        if isinstance(judge(observe(), known), Restored | Guarded):
+        if isinstance(judge(observe(), known), Restored | Guarded | Unsettled):
             with self._lock:
                 self._closed = True
                 self._alarms += 1

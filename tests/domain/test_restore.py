@@ -22,6 +22,7 @@ from domain.restore import (
     Restored,
     Sign,
     Trusted,
+    Unsettled,
     higher,
     judge,
     recovery_after_restore,
@@ -41,6 +42,7 @@ def present(**changes: object) -> Present:
     """An accepted database at line 100, with its WAL written to 1000."""
     ordinary = Present(
         identity=HERE,
+        has_row=True,
         accepted=HERE,
         line=100,
         last_at=NOW - seconds(5),
@@ -82,11 +84,19 @@ def mark(line: int = 100, lsn: int = 1000, *, identity: Identity = HERE, at: dat
         (present(identity=PROMOTED), [], Restored((Sign.OTHER_IDENTITY,))),
         (present(identity=ELSEWHERE), [mark()], Restored((Sign.OTHER_IDENTITY,))),
         (present(identity=COPIED), [mark()], Restored((Sign.OTHER_IDENTITY,))),
-        # Nothing in it that could be spent: it is taken, and goes on beyond every mark.
-        (present(holds_tokens=False), [], Trusted()),
-        (present(holds_tokens=False, identity=ELSEWHERE), [], Adopt(100)),
-        (present(holds_tokens=False, line=0), [mark(500), mark(700, identity=ELSEWHERE)], Adopt(700)),
-        (present(holds_tokens=False, lsn=5), [mark(100, 1000)], Adopt(100)),
+        # New, and beyond every mark of a predecessor.
+        (
+            present(accepted=None, holds_tokens=False, line=0),
+            [mark(500), mark(700, identity=ELSEWHERE)],
+            Adopt(700),
+        ),
+        # Nothing in it that could be spent.
+        (present(holds_tokens=False), [mark()], Trusted()),
+        (present(holds_tokens=False, identity=ELSEWHERE), [], Unsettled()),
+        (present(holds_tokens=False, line=0), [mark(500)], Unsettled()),
+        (present(holds_tokens=False, accepted=None, has_row=False), [], Unsettled()),
+        # It does not even know that it is a deployment's.
+        (present(accepted=None, has_row=False), [], Restored((Sign.OTHER_IDENTITY,))),
         # Found by somebody: only an answer ends it.
         (present(guarded_since=NOW), [], Guarded()),
         (present(guarded_since=NOW, holds_tokens=False), [], Guarded()),

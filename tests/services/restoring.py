@@ -14,10 +14,12 @@ from urllib.parse import urlsplit
 import psycopg
 import redis
 
+from domain.asks import Outcome
 from services.restore.marks import FILE, REDIS_KEY
 from services.wiring import Services
-from tests.services.world import World
+from tests.services.world import Connected, World
 from tests.support.servers import PATIENCE, create_database, drop_database
+from tests.support.waiting import eventually
 from workers.embedded.layout import DataFolder
 from workers.embedded.postgres import EmbeddedPostgres
 from workers.embedded.unprivileged import hand_over, server_account
@@ -142,3 +144,25 @@ def another_process(world: World, **order: object) -> Services:
     services = world.wire(**order)  # type: ignore[arg-type]  # as `World.wire` takes them
     services.watch.start()
     return services
+
+
+def withheld(world: World, connected: Connected, services: Services) -> bool:
+    """Ask for a refresh that is due; says whether the guard has answered, or else it was presented."""
+    before = world.presented(connected)
+    result = world.refresh(connected, services=services)
+    if result.code == "restore_guard":
+        assert (result.outcome, world.presented(connected)) == (Outcome.DEFERRED, before)
+        return True
+    assert world.presented(connected) == before + 1
+    return False
+
+
+def grown_old(world: World) -> tuple[Connected, Services]:
+    """A strict connection that was refreshed after its rows were kept, and the process that did it."""
+    worker = another_process(world)
+    connected = world.connect("strict")
+    keep_rows(world)
+    assert not withheld(world, connected, worker)
+    line = world.rows("SELECT max(id) AS id FROM activity")[0]["id"]
+    eventually(lambda: [mark.line >= line for mark in worker.outside.read().values()] == [True, True])
+    return connected, worker

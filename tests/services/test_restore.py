@@ -2,56 +2,30 @@
 
 from __future__ import annotations
 
-import stat
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
-from redis import Redis
 
-from domain.asks import Outcome
 from domain.errors import ConfigurationError
 from domain.restore import Present
 from domain.token import Status
-from services.restore.marks import FILE, MarkFile, MarkInRedis
-from services.wiring import Services
 from storage import restoring
 from tests.services.restoring import (
     another_process,
     copied_database,
     forget_file,
     forget_redis,
+    grown_old,
     keep_rows,
     put_rows_back,
+    withheld,
 )
-from tests.services.world import DEMANDED, Connected, World
+from tests.services.world import DEMANDED, World
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.servers
-
-
-def withheld(world: World, connected: Connected, services: Services) -> bool:
-    """Ask for a refresh that is due; says whether the guard has answered, or else it was presented."""
-    before = world.presented(connected)
-    result = world.refresh(connected, services=services)
-    if result.code == "restore_guard":
-        assert (result.outcome, world.presented(connected)) == (Outcome.DEFERRED, before)
-        return True
-    assert world.presented(connected) == before + 1
-    return False
-
-
-def grown_old(world: World) -> tuple[Connected, Services]:
-    """A strict connection that was refreshed after its rows were kept, and the process that did it."""
-    worker = another_process(world)
-    connected = world.connect("strict")
-    keep_rows(world)
-    assert not withheld(world, connected, worker)
-    line = world.rows("SELECT max(id) AS id FROM activity")[0]["id"]
-    eventually(lambda: [mark.line >= line for mark in worker.outside.read().values()] == [True, True])
-    return connected, worker
 
 
 def test_a_database_overwritten_in_place_is_noticed(world: World) -> None:
@@ -94,20 +68,6 @@ def test_a_new_process_knows_what_the_marks_know(
     assert withheld(world, connected, world.wire()) is expected
 
 
-def test_a_spoilt_mark_says_nothing_and_is_written_anew(world: World) -> None:
-    """The other place still speaks; the next mark replaces what cannot be read."""
-    connected, worker = grown_old(world)
-    file = world.data_dir / FILE
-    worker.watch.stop()
-    file.write_text("not a mark")
-
-    assert not withheld(world, world.connect("strict"), another_process(world))
-    assert MarkFile(file).read() is not None
-    put_rows_back(world)
-    file.write_text("not a mark")
-    assert withheld(world, connected, world.wire())
-
-
 def test_a_copied_database_is_another_one(world: World, tmp_path: Path) -> None:
     """Without any mark outside: the copy names a database that it is not."""
     connected, worker = grown_old(world)
@@ -142,18 +102,37 @@ def test_all_machines_agree(world: World, tmp_path: Path) -> None:
     assert withheld(world, connected, ignorant)
 
 
-def test_an_empty_database_is_taken(world: World) -> None:
+def test_a_new_database_is_taken(world: World) -> None:
     """Marks of its predecessor are left behind by its own count, and nothing is told."""
     _, worker = grown_old(world)
     worker.watch.stop()
-    for table in ("connections", "activity", "deployment"):
-        world.rows(f"DELETE FROM {table} RETURNING 1")  # noqa: S608 - tests' own words
+    world.rows("DELETE FROM connections RETURNING 1")
+    world.rows("DELETE FROM activity RETURNING 1")
+    world.rows("UPDATE deployment SET identity = NULL RETURNING 1")
     services = another_process(world)
     connected = world.connect("strict")
 
     assert not withheld(world, connected, services)
     assert not withheld(world, world.connect("strict"), world.wire())
     assert world.alerts() == []
+
+
+@pytest.mark.parametrize("row", ["DELETE FROM deployment", "UPDATE deployment SET identity = '1/1/1'"])
+def test_a_restore_under_way_is_not_taken_for_a_new_database(world: World, row: str) -> None:
+    """Its row comes before its tokens, or after: empty in between, it is neither accepted nor told."""
+    worker = another_process(world)
+    connected = world.connect("strict")
+    keep_rows(world)
+    world.rows("DELETE FROM connections RETURNING 1")
+    world.rows(f"{row} RETURNING 1")
+    eventually(lambda: worker.guard.closed)
+    worker.guard.look()
+    assert world.alerts() == []
+
+    for table in ("connections", "tokens"):
+        world.rows(f"INSERT INTO {table} SELECT * FROM kept_{table} RETURNING 1")  # noqa: S608 - tests' own words
+    assert withheld(world, connected, worker)
+    eventually(lambda: [alert["cause"] for alert in world.alerts()] == ["deployment:restored"])
 
 
 def test_what_was_not_due_stays_as_it_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,23 +206,6 @@ def test_another_database_than_the_one_that_was_shown_is_not_accepted(world: Wor
     assert world.row(connected)["status"] == Status.ACTIVE
 
 
-def test_marks_are_merged_by_their_maximum(world: World) -> None:
-    """A process that is behind in its looking lowers neither place, and nobody else can read the file."""
-    _, worker = grown_old(world)
-    worker.watch.stop()
-    file, shared = MarkFile(world.data_dir / FILE), MarkInRedis(SecretStr(world.redis_url))
-    for place in (file, shared):
-        mark = place.read()
-        assert mark is not None
-        place.write(replace(mark, line=mark.line - 1, lsn=0, at=mark.at - timedelta(hours=1)))
-        assert place.read() == mark
-        place.write(replace(mark, line=mark.line + 7))
-        assert place.read() == replace(mark, line=mark.line + 7)
-    shared.close()
-    mode = (world.data_dir / FILE).stat().st_mode
-    assert stat.S_IMODE(mode) == 0o600
-
-
 def test_a_look_that_a_new_connection_overtakes_is_made_again(world: World) -> None:
     """What the look saw was another server's; it opens nothing that the connection has closed."""
     guard = world.services.guard
@@ -263,20 +225,3 @@ def test_a_look_that_a_new_connection_overtakes_is_made_again(world: World) -> N
     guard.look()
 
     assert len(looks) == 2
-
-
-def test_a_redis_that_is_away_still_says_what_it_said(world: World, closed_url: str) -> None:
-    """It is left alone for a while, and its last word counts; a process that never heard it goes without."""
-    _, worker = grown_old(world)
-    worker.watch.stop()
-    outside, mark = worker.outside, worker.guard.own
-    assert mark is not None
-    known = outside.read()
-    nowhere = closed_url.replace("http", "redis")
-    outside._redis._client.close()
-    outside._redis._client = Redis.from_url(nowhere)
-
-    assert len(known) == 2
-    assert outside.read() == known
-    assert not outside.write(mark)
-    assert list(world.wire(redis_url=nowhere).outside.read()) == [str(world.data_dir / FILE)]
