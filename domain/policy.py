@@ -22,7 +22,7 @@ from domain.errors import (
 )
 from domain.provider import ProviderFacts, Replay
 from domain.timing import replay_of, timing_of
-from domain.token import ReauthReason, Status, TokenState
+from domain.token import RESTORED, ReauthReason, Status, TokenState
 
 #: Room left before expiry for the last-resort attempt: one deadline, and a few seconds for the queue.
 LAST_RESORT_MARGIN: Final = timedelta(seconds=10)
@@ -163,6 +163,8 @@ def _still(retry: RetryAt, *, doubtful: bool) -> RetryAt | InDoubt:
 
 def _why_rejected(token: TokenState, facts: ProviderFacts, *, now: datetime) -> ReauthReason:
     """Tell honestly why a grant is refused: after a doubt, a lost rotation is likelier than a revocation."""
+    if token.status is Status.IN_DOUBT and token.last_error_code == RESTORED:
+        return ReauthReason.ROTATION_PROBABLY_LOST
     if token.status is not Status.IN_DOUBT or replay_of(facts) is Replay.FREELY:
         return ReauthReason.GRANT_REJECTED
     if replay_of(facts) is Replay.WITHIN_WINDOW and window_has_room(token, facts, now=now):

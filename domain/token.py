@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
 from pydantic import SecretStr
+
+#: The last error of a token that has probably been spent since the backup from which it was restored.
+RESTORED: Final = "restored"
 
 
 class Status(StrEnum):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 from uuid import UUID
 
 from domain.policy import HoldReason
+from domain.restore import Sign
 from domain.token import ConnectionRef, ReauthReason
 from services.scopes import Call, Scope
 from storage.alerts import AlertSpec
@@ -37,9 +39,25 @@ _REAUTH: Final = {
 }
 
 
-def needs_reauth(ref: ConnectionRef, display_name: str, reason: ReauthReason, *, code: str) -> AlertSpec:
-    """Only a person can help this connection."""
-    title, advice = _REAUTH[reason]
+_RESTORED: Final = (
+    _REAUTH[ReauthReason.ROTATION_PROBABLY_LOST][0],
+    (
+        "The database was restored from an older backup, {provider} had probably rotated the token after it, "
+        "and the one attempt with the backup's token was refused. The user has most likely not revoked "
+        "anything. Ask the user to connect {provider} again."
+    ),
+)
+
+
+def needs_reauth(
+    ref: ConnectionRef, display_name: str, reason: ReauthReason, *, code: str, restored: bool = False
+) -> AlertSpec:
+    """Only a person can help this connection.
+
+    Args:
+        restored: Its refresh token came out of a backup.
+    """
+    title, advice = _RESTORED if restored else _REAUTH[reason]
     words = {"provider": display_name, "user": ref.user_id}
     return AlertSpec(
         cause=f"connection:{ref.connection_id}:needs_reauth",
@@ -264,4 +282,38 @@ def not_configured(provider_id: str, why: str) -> AlertSpec:
         provider_id=provider_id,
         connection_id=None,
         detail={},
+    )
+
+
+#: The one incident of a database that was put back to an older state.
+RESTORED_CAUSE: Final = "deployment:restored"
+_SIGNS: Final = {
+    Sign.OTHER_IDENTITY: "it is another server, timeline or database than the one that was last accepted",
+    Sign.LINES_MISSING: "activity is missing that was seen before",
+    Sign.WAL_MISSING: "its write-ahead log ends before where it was seen to be",
+    Sign.DECLARED: "an operator says so",
+}
+
+
+def signs_in_words(signs: Sequence[str]) -> str:
+    """Return the signs of a restore in a sentence's words."""
+    return "; ".join(_SIGNS[Sign(sign)] for sign in signs)
+
+
+def restored(found: Mapping[str, object]) -> AlertSpec:
+    """The database looks like a restored backup: what rotates is not presented until somebody answers."""
+    signs = [str(sign) for sign in cast("list[object]", found["signs"])]
+    return AlertSpec(
+        cause=RESTORED_CAUSE,
+        kind="restored",
+        severity="critical",
+        title="The database looks like a restored backup; providers that rotate tokens are not refreshed",
+        help=f"What was found: {signs_in_words(signs)}. The refresh tokens of a backup have been spent "
+        "since, and presenting them can kill grants that live. Nothing is presented to rotating providers "
+        "until you run `evergrant doctor --after-restore`, which says what it found and what it will do. All "
+        "other providers go on. If the database was put back by mistake, stop the workers and bring the "
+        "newer one back first.",
+        provider_id=None,
+        connection_id=None,
+        detail=dict(found),
     )

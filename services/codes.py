@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+RESTORE_GUARD: Final = "restore_guard"
+
 #: A word for people beside each code. Codes that providers coin have none and speak for themselves.
 MESSAGES: Final = {
     "in_doubt": "the refresh token was sent and no answer is known; recovery waits for its time",
@@ -24,6 +26,7 @@ MESSAGES: Final = {
     "busy": "too many callers wait for this provider already",
     "not_found": "no such connection",
     "disconnected": "the connection was disconnected",
+    RESTORE_GUARD: "the database looks like a restored backup; `evergrant doctor --after-restore` tells more",
     "unreadable": "the sealed token cannot be opened; see the open alert",
 }
 

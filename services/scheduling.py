@@ -19,6 +19,7 @@ import structlog
 
 from services.admission import Admission
 from services.providers import ProviderDesk, ReadyProvider
+from services.restore import RestoreGuard
 from services.scopes import Scope
 from storage.holds import Hold
 from storage.tokens.due import DueToken
@@ -96,6 +97,7 @@ class Scheduler:
         tokens: TokenStore,
         desk: ProviderDesk,
         admission: Admission,
+        guard: RestoreGuard,
         *,
         queue_seconds: float,
         clock: Callable[[], float] = time.monotonic,
@@ -103,6 +105,7 @@ class Scheduler:
         self._tokens = tokens
         self._desk = desk
         self._admission = admission
+        self._guard = guard
         self._queue_seconds = queue_seconds
         self._clock = clock
         self._lock = threading.Lock()
@@ -169,6 +172,8 @@ class Scheduler:
         limits: dict[str, int] = {}
         tenants: _Tenants = {}
         for provider in self._desk.callable_providers():
+            if work is Work.REFRESH and self._guard.withholds(provider.facts):
+                continue
             scope = _scope(work, provider)
             hold = held.get(scope.key)
             if provider.has_tenants:

@@ -35,6 +35,10 @@ from services.refresh.recording import Recorder
 from services.refresh.recovery import Recovery
 from services.refresh.staging import Staging
 from services.refresh.sweeping import Sweeper
+from services.restore import RestoreGuard
+from services.restore.after import AfterRestore
+from services.restore.marks import OutsideMarks
+from services.restore.watch import Watch
 from services.revocations import Revocations
 from services.rulings import Rulings
 from services.scheduling import Scheduler
@@ -42,6 +46,7 @@ from services.settings import Settings
 from services.staged import StagedWatch
 from storage.alerts import AlertStore
 from storage.connections import ConnectionStore
+from storage.deployment import DeploymentStore
 from storage.disconnecting import DisconnectStore
 from storage.elections import Elections
 from storage.engine import Engine, make_engine
@@ -54,6 +59,7 @@ from storage.leftovers import LeftoverStore
 from storage.migrate import check_schema
 from storage.processes import ProcessStore
 from storage.refused import RefusedStore
+from storage.restoring import RestoringStore
 from storage.revocations import RevocationStore
 from storage.sealing import Sealer
 from storage.sealing_key import SealingKey
@@ -102,10 +108,16 @@ class Services:
     disconnection: Disconnection
     revocations: Revocations
     leftovers: Leftovers
+    guard: RestoreGuard
+    watch: Watch
+    after_restore: AfterRestore
+    outside: OutsideMarks
 
     def close(self) -> None:
         """Close pools and clients. Called once, after the last task."""
+        self.watch.stop()
         self.sweeper.close()
+        self.outside.close()
         self.wire.close()
         self.engine.dispose()
 
@@ -169,6 +181,9 @@ def wire(
     recovery = Recovery(tokens, processes, staging, leftovers.land, incidents)
     outbox = RevocationStore(engine, sealer)
     revocations = Revocations(outbox, desk, admission, client)
+    outside = OutsideMarks(settings.data_dir, servers.redis_url)
+    deployment = DeploymentStore(engine)
+    guard = RestoreGuard(deployment, outside, owner=owner)
     return Services(
         settings=settings,
         engine=engine,
@@ -186,9 +201,10 @@ def wire(
             flights,
             owner=owner,
             callers=Callers(threads),
+            guard=guard,
         ),
         checks=HealthChecks(tokens, desk, admission, client),
-        scheduler=Scheduler(tokens, desk, admission, queue_seconds=settings.queue_seconds),
+        scheduler=Scheduler(tokens, desk, admission, guard, queue_seconds=settings.queue_seconds),
         sweeper=Sweeper(
             staging, flights, processes, alert_store, leftovers.land, ring, election, role=role, host=host
         ),
@@ -204,4 +220,10 @@ def wire(
         disconnection=Disconnection(tokens, DisconnectStore(engine, sealer), desk, revocations),
         revocations=revocations,
         leftovers=leftovers,
+        guard=guard,
+        watch=Watch(guard, outside),
+        after_restore=AfterRestore(
+            deployment, RestoringStore(engine), outside, desk, spool=settings.spool_dir
+        ),
+        outside=outside,
     )

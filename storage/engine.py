@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import re
 import select
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 import psycopg.conninfo
@@ -33,6 +33,7 @@ __all__ = [
     "Engine",
     "autocommit",
     "make_engine",
+    "on_new_connection",
     "parse_url",
     "reachable",
     "single",
@@ -142,6 +143,22 @@ def make_engine(
     )
     event.listen(engine, "checkout", _drop_if_dead)
     return engine
+
+
+def on_new_connection(engine: Engine, look: Callable[[psycopg.Connection[Any]], None]) -> None:
+    """Let `look` see each connection that is made from now on, before anybody else uses it.
+
+    What it raises is raised by whoever wanted the connection, which is closed then.
+    """
+
+    def looked_at(connection: psycopg.Connection[Any], _record: ConnectionPoolEntry) -> None:
+        try:
+            look(connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    event.listen(engine, "connect", looked_at)
 
 
 def autocommit(engine: Engine) -> Engine:

@@ -25,15 +25,18 @@ from domain.asks import (
     standing,
 )
 from domain.provider import Timing
+from domain.restore import withheld
 from domain.timing import timing_of
 from domain.token import TokenState
 from services.admission import Admission, Denied
+from services.codes import RESTORE_GUARD
 from services.providers import ProviderDesk, ReadyProvider
 from services.refresh.callers import Callers
 from services.refresh.flights import Flights
 from services.refresh.presentation import Presentation
 from services.refresh.recovery import Recovery
 from services.refresh.result import RefreshResult, of_token
+from services.restore import RestoreGuard
 from storage.tokens.claims import ClaimCondition, Claimed
 from storage.tokens.store import TokenStore
 
@@ -72,6 +75,7 @@ class RefreshProtocol:
         *,
         owner: str,
         callers: Callers,
+        guard: RestoreGuard,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -83,6 +87,7 @@ class RefreshProtocol:
         self._flights = flights
         self._owner = owner
         self._callers = callers
+        self._guard = guard
         self._sleep = sleep
         self._clock = clock
 
@@ -150,6 +155,8 @@ class RefreshProtocol:
         provider = self._desk.ready(provider_id)
         if not isinstance(provider, ReadyProvider):
             return RefreshResult(Outcome.DEFERRED, connection_id, code=provider.code)
+        if self._guard.withholds(provider.facts):
+            return RefreshResult(Outcome.DEFERRED, connection_id, code=RESTORE_GUARD)
         with self._admission.admit(provider.scope_of(tenant)) as gate:
             if isinstance(gate, Denied):
                 return self._denied(connection_id, ask, gate)
@@ -173,16 +180,28 @@ class RefreshProtocol:
     ) -> RefreshResult | _Wait:
         timing = timing_of(provider.facts)
         condition = _condition(ask)
+
+        def withheld_by_now() -> bool:
+            # What the connection that carries the claim has found when it was made: see `RestoreGuard`.
+            return self._guard.closed and withheld(provider.facts)
+
         for _ in range(MOST_LOOKS):
             attempt_id = uuid4()
             # Taken before the statement is sent, so that our idea of the lease's end is never later than
             # Postgres' own.
             began = self._clock()
             claimed = self._tokens.claim(
-                connection_id, attempt_id=attempt_id, owner=self._owner, lease=timing.lease, when=condition
+                connection_id,
+                attempt_id=attempt_id,
+                owner=self._owner,
+                lease=timing.lease,
+                when=condition,
+                unless=withheld_by_now,
             )
             if claimed is not None:
                 return self._present(claimed, provider, attempt_id, began, timing, flight)
+            if withheld_by_now():
+                return RefreshResult(Outcome.DEFERRED, connection_id, code=RESTORE_GUARD)
             row = self._tokens.read(connection_id)
             if row is None:
                 return RefreshResult(Outcome.NOT_FOUND, connection_id, code="not_found")
@@ -198,7 +217,11 @@ class RefreshProtocol:
                         continue
                     began = self._clock()
                     claimed = self._tokens.claim_recovery(
-                        connection_id, attempt_id=attempt_id, owner=self._owner, lease=timing.lease
+                        connection_id,
+                        attempt_id=attempt_id,
+                        owner=self._owner,
+                        lease=timing.lease,
+                        unless=withheld_by_now,
                     )
                     if claimed is not None:
                         log.info(

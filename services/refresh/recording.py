@@ -12,7 +12,7 @@ import structlog
 
 from domain.errors import ServiceUnavailable
 from domain.policy import HoldReason, InDoubt, NeedsReauth, RetryAt, Verdict, Withheld
-from domain.token import ReauthReason, Status, TokenState
+from domain.token import RESTORED, ReauthReason, Status, TokenState
 from services import alerts
 from services.admission import Admission
 from services.providers import ReadyProvider
@@ -61,7 +61,8 @@ class Recorder:
         match verdict.token:
             case NeedsReauth(why):
                 status, kind, reason = Status.NEEDS_REAUTH, "needs_reauth", why
-                alert = alerts.needs_reauth(ref, name, why, code=code)
+                restored = why is ReauthReason.ROTATION_PROBABLY_LOST and token.last_error_code == RESTORED
+                alert = alerts.needs_reauth(ref, name, why, code=code, restored=restored)
                 # A refusal that a lost rotation explains is no sign that the provider refuses everybody.
                 refused = why is ReauthReason.GRANT_REJECTED
             case InDoubt(recover_at):

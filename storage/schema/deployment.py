@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, CheckConstraint, Column, Integer, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Integer, Table, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from storage.schema.base import instant, metadata
@@ -40,8 +40,10 @@ deployment = Table(
     Column("sealing_key", Text),
     # Those of the keys that sealed before it. No process proposes one of them again by itself.
     Column("former_keys", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
-    # The server that this database was last known to live on: system identifier and timeline.
+    # Under which this database was last known to be right: system identifier, timeline and oid.
     Column("identity", Text),
+    # Lines of activity that were seen before this table's own: of states that were given up for an older one.
+    Column("line_offset", BigInteger, nullable=False, server_default=text("0")),
     # Since when nothing of rotating providers is presented, because this looks like a restored backup.
     instant("guarded_since"),
     Column("guard_found", JSONB),

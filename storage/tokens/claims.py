@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -196,11 +197,22 @@ def _claimed(row: Row[Any] | None) -> Claimed | None:
     return Claimed(ref_of(row), state_of(row), now_of(row), tuple(row.scope), sealed_of(row))
 
 
+def _never() -> bool:
+    return False
+
+
 class Claims(StoreBase):
     """The part of the token store that takes and returns leases."""
 
     def claim(
-        self, connection_id: UUID, *, attempt_id: UUID, owner: str, lease: timedelta, when: ClaimCondition
+        self,
+        connection_id: UUID,
+        *,
+        attempt_id: UUID,
+        owner: str,
+        lease: timedelta,
+        when: ClaimCondition,
+        unless: Callable[[], bool] = _never,
     ) -> Claimed | None:
         """Take the exclusive right to present and stamp the presentation; None if the token is not to be had.
 
@@ -211,6 +223,8 @@ class Claims(StoreBase):
         Args:
             attempt_id: New for every call.
             owner: For people: who holds the lease.
+            unless: Asked when the connection to Postgres is had, and the statement is about to be sent: True
+                claims nothing.
         """
         parameters = {
             "wanted_id": connection_id,
@@ -223,18 +237,29 @@ class Claims(StoreBase):
         elif when.kind is ClaimKind.IF_VERSION:
             parameters["if_version"] = when.version
         with single(self._auto) as connection:
+            if unless():
+                return None
             return _claimed(connection.execute(_CLAIMS[when.kind], parameters).one_or_none())
 
     def claim_recovery(
-        self, connection_id: UUID, *, attempt_id: UUID, owner: str, lease: timedelta
+        self,
+        connection_id: UUID,
+        *,
+        attempt_id: UUID,
+        owner: str,
+        lease: timedelta,
+        unless: Callable[[], bool] = _never,
     ) -> Claimed | None:
         """Take the right to present a token in doubt once more; None if it is not in doubt, due and free.
 
         `first_presented_at` stays, so replay windows go on counting from the first presentation, and
         `presented_at` differs from it from now on: the doubt has been presented again.
+        `unless` as in `claim`.
         """
         parameters = {"wanted_id": connection_id, "new_attempt": attempt_id, "owner": owner, "lease": lease}
         with single(self._auto) as connection:
+            if unless():
+                return None
             return _claimed(connection.execute(_CLAIM_RECOVERY, parameters).one_or_none())
 
     def open(self, claimed: Claimed) -> Credentials:

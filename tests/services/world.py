@@ -62,8 +62,8 @@ class World:
         self.database_url, self.redis_url = database_url, redis_url
         self.keys = generate("k1")
         self.owner = f"test-{uuid4()}"
-        self._folder = folder
-        self._wired: list[Services] = []
+        self._folder, self.data_dir = folder, folder / "data"
+        self.wired: list[Services] = []
         self._users = 0
         self.sim.configure("window", window=600)
         self.services = self.wire()
@@ -78,6 +78,7 @@ class World:
         threads: int = 16,
         redis_url: str | None = None,
         database_url: str | None = None,
+        data_dir: Path | None = None,
     ) -> Services:
         """Wire another process' services.
 
@@ -85,9 +86,10 @@ class World:
             token_url: Where all token endpoints are; None: at the simulator.
             environment: Laid over the variables with the client ids and secrets.
             more: Further TOML.
+            data_dir: Of another machine.
         """
         url = self.simulator.base_url
-        file = self._folder / f"providers-{len(self._wired)}.toml"
+        file = self._folder / f"providers-{len(self.wired)}.toml"
         file.write_text(definitions(url, token_url or url) + more, encoding="utf-8")
         servers = Servers(
             SecretStr(database_url or self.database_url),
@@ -95,17 +97,17 @@ class World:
             SecretStr(keys or self.keys),
         )
         services = wire(
-            Settings(providers_file=file, data_dir=self._folder / "data"),
+            Settings(providers_file=file, data_dir=data_dir or self.data_dir),
             servers,
             {**credentials(), **(environment or {})},
             role="test",
             threads=threads,
         )
-        self._wired.append(services)
+        self.wired.append(services)
         return services
 
     def close(self) -> None:
-        for services in self._wired:
+        for services in self.wired:
             services.close()
 
     # Connections.

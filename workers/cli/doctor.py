@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 
+from domain.errors import ConfigurationError
 from services import settings as service_settings
+from workers.cli.after_restore import after_restore as settle_restore
 from workers.cli.app_maker import single
 from workers.cli.output import JsonOption, stdout, write_json
 from workers.doctor import Finding, Severity, examine
@@ -18,8 +20,29 @@ _MARKS: Final = {
 }
 
 
-def doctor(json: JsonOption = False) -> None:
-    """Look at every setting, server, key, schema version and process; exit 1 if something cannot work."""
+def doctor(
+    json: JsonOption = False,
+    after_restore: Annotated[
+        bool, typer.Option("--after-restore", help="Say what a restored database comes to, and settle it.")
+    ] = False,
+    declare: Annotated[
+        bool,
+        typer.Option("--declare", help="With --after-restore: it was restored, even if nothing shows it."),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --after-restore: do not ask.")] = False,
+) -> None:
+    """Look at every setting, server, key, schema version and process; exit 1 if something cannot work.
+
+    With --after-restore: say what is found of a restored database and what will be done, and do it after a
+    yes; without one nothing is changed, and the exit status is 1.
+    """
+    if after_restore and json:
+        raise ConfigurationError("--after-restore speaks to people; leave --json out")
+    if after_restore:
+        settle_restore(yes=yes, declare=declare)
+        return
+    if yes or declare:
+        raise ConfigurationError("--yes and --declare belong to --after-restore; give that as well")
     failed = False
     findings = []
     for finding in examine(service_settings.environment()):

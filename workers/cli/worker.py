@@ -63,6 +63,8 @@ def worker(
 def _wire(app: Celery, settings: Settings, servers: Servers, *, role: str, threads: int) -> None:
     """Wire now, so that a wrong setting stops the start, and close after the last task."""
     services = wire(settings, servers, service_settings.environment(), role=role, threads=threads)
+    # The first look at the database comes before the first claim.
+    services.watch.start()
     # Registered, and everything landed that an earlier worker left, before the first task is taken.
     services.sweeper.start()
     attach(app, services)

@@ -43,7 +43,7 @@ def examine(environment: Mapping[str, str]) -> Iterator[Finding]:
     # Workers answer through Redis; without it, asking them would only be waiting.
     broker_answers = all(finding.severity is not Severity.FAIL for finding in redis)
     at_workers = callable_by_workers(app) if broker_answers else frozenset()
-    yield from examine_postgres(servers, ring, here=here, at_workers=at_workers)
+    yield from examine_postgres(settings, servers, ring, here=here, at_workers=at_workers)
     yield from redis
     yield from examine_staging(settings, servers)
     if broker_answers:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from domain.errors import ConfigurationError, ServiceUnavailable
+from services.restore.marks import OutsideMarks
+from services.settings import Settings
 from services.wiring import Servers
 from storage.engine import Engine, make_engine
 from storage.inspection import connections_by_provider, server_version
@@ -13,15 +15,21 @@ from storage.keys import KeyRing
 from storage.migrate import check_schema
 from workers.doctor.finding import Finding, fail, ok
 from workers.doctor.keys import examine_keys
+from workers.doctor.restore import examine_restore
 from workers.doctor.staging import examine_processes
 
 LEAST_VERSION: Final = 14
 
 
 def examine_postgres(
-    servers: Servers, ring: KeyRing | None, *, here: frozenset[str], at_workers: frozenset[str]
+    settings: Settings,
+    servers: Servers,
+    ring: KeyRing | None,
+    *,
+    here: frozenset[str],
+    at_workers: frozenset[str],
 ) -> Iterator[Finding]:
-    """Look at reachability, version, schema, keys and providers in use.
+    """Look at reachability, version, schema, keys, providers in use, and signs of a restore.
 
     Args:
         ring: None where the key ring itself is wrong; its own finding says so.
@@ -41,12 +49,24 @@ def examine_postgres(
             yield from examine_keys(engine, ring)
         yield from _providers(engine, here, at_workers)
         yield from examine_processes(engine)
+        yield from _restore(engine, settings, servers)
     except ServiceUnavailable as error:
         yield fail("postgres", str(error), "start Postgres, or check EVERGRANT_DATABASE_URL")
     except ConfigurationError as error:
         yield fail("schema", str(error), "see there")
     finally:
         engine.dispose()
+
+
+def _restore(engine: Engine, settings: Settings, servers: Servers) -> Iterator[Finding]:
+    try:
+        outside = OutsideMarks(settings.data_dir, servers.redis_url)
+    except ValueError:
+        return  # Redis' own finding says what is wrong with the URL.
+    try:
+        yield from examine_restore(engine, outside)
+    finally:
+        outside.close()
 
 
 def _server(engine: Engine) -> Iterator[Finding]:

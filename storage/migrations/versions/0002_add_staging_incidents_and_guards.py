@@ -46,6 +46,7 @@ def upgrade() -> None:
         sa.Column("sealing_key", sa.Text()),
         sa.Column("former_keys", ARRAY(sa.Text()), server_default=sa.text("'{}'::text[]"), nullable=False),
         sa.Column("identity", sa.Text()),
+        sa.Column("line_offset", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         _instant("guarded_since"),
         sa.Column("guard_found", JSONB()),
         sa.CheckConstraint("singleton", name=op.f("ck_deployment_one_row")),
