@@ -63,6 +63,7 @@ class World:
         self.keys = generate("k1")
         self.owner = f"test-{uuid4()}"
         self._folder = folder
+        self.data_dir = folder / "data"
         self._wired: list[Services] = []
         self._users = 0
         self.sim.configure("window", window=600)
@@ -78,6 +79,7 @@ class World:
         threads: int = 16,
         redis_url: str | None = None,
         database_url: str | None = None,
+        data_dir: Path | None = None,
     ) -> Services:
         """Wire another process' services.
 
@@ -85,6 +87,7 @@ class World:
             token_url: Where all token endpoints are; None: at the simulator.
             environment: Laid over the variables with the client ids and secrets.
             more: Further TOML.
+            data_dir: Of another machine; None: all share one, and with it the spool.
         """
         url = self.simulator.base_url
         file = self._folder / f"providers-{len(self._wired)}.toml"
@@ -95,7 +98,7 @@ class World:
             SecretStr(keys or self.keys),
         )
         services = wire(
-            Settings(providers_file=file, data_dir=self._folder / "data"),
+            Settings(providers_file=file, data_dir=data_dir or self.data_dir),
             servers,
             {**credentials(), **(environment or {})},
             role="test",
