@@ -40,16 +40,18 @@ class Stager:
         file = world.data_dir.parent / "providers-stager.toml"
         url = world.simulator.base_url
         file.write_text(definitions(url, url), encoding="utf-8")
-        self._errors = world.data_dir.parent / "stager.log"
-        with self._errors.open("wb") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.services.stager"],
-                cwd=CHECKOUT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            )
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.services.stager"],
+            cwd=CHECKOUT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # No file: its disk may be full.
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._errors: list[str] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
         self._tell(
             json.dumps(
                 {
@@ -79,15 +81,29 @@ class Stager:
 
     def end(self) -> int:
         """Let it end in good order."""
-        self.process.communicate("end\n", timeout=60)
-        return self.process.returncode
+        self._tell("end")
+        code = self.process.wait(60)
+        self._close()
+        return code
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait(60)
+        self._close()
 
     def said(self) -> str:
-        return self._errors.read_text(encoding="utf-8", errors="replace")
+        return "".join(self._errors)
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self._errors.append(line)
+
+    def _close(self) -> None:
+        self._reader.join()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
 
     def _tell(self, words: str) -> None:
         assert self.process.stdin is not None
