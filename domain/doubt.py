@@ -54,6 +54,7 @@ def waits_until(
     facts: ProviderFacts,
     presenter: Presenter | None,
     *,
+    stuck: bool = False,
     shelf_known: bool = True,
     now: datetime,
 ) -> datetime | None:
@@ -62,23 +63,24 @@ def waits_until(
     Args:
         presenter: Who presented; None if nothing is known of it. Who presents is registered, and is forgotten
             only a day after its last word and with nothing staged: its grace is long over.
-        shelf_known: Redis has answered that it holds nothing for this connection; False: it does not answer.
+        stuck: An answer for this connection lies within reach and cannot be opened.
+        shelf_known: Spool and Redis have said that they hold nothing else for this connection; False: one of
+            them does not answer.
     """
     replay = replay_of(facts)
     if replay is Replay.FREELY:
         return None
     presented_at = token.presented_at or now
-    settled = presenter is None or (
-        presenter.staged == 0 and (presenter.gone or presenter.settled_until > presented_at)
-    )
-    if settled and shelf_known:
+    lies_staged = stuck or (presenter is not None and presenter.staged > 0)
+    settled = presenter is None or presenter.gone or presenter.settled_until > presented_at
+    if settled and shelf_known and not lies_staged:
         return None
     again = now + LOOK_AGAIN
     if replay is Replay.WITHIN_WINDOW and window_has_room(token, facts, now=now):
         # Presenting again is allowed, and only now: the window does not wait.
         last = _last_moment(token, facts)
         return None if last is None or now >= last else min(again, last)
-    if presenter is not None and presenter.staged > 0:
+    if lies_staged:
         # It is known to be there: no grace ends that, only its landing or a person.
         return again
     silent_since = presented_at if settled or presenter is None else max(presenter.seen_at, presented_at)

@@ -137,6 +137,20 @@ def staged_unreadable(connection_id: UUID, *, why: str) -> AlertSpec:
     )
 
 
+def staged_damaged(connection_id: UUID, *, file: str, folder: str) -> AlertSpec:
+    """A file of the spool is no staged answer of this version."""
+    return AlertSpec(
+        cause=f"connection:{connection_id}:staged_damaged",
+        kind=STAGED_UNREADABLE,
+        severity="critical",
+        title="A received token waits in the spool, and its file cannot be read",
+        help=f"{folder}/{file} is damaged, or was written by a later version of Evergrant. It is kept, and "
+        "nothing is presented for the connection meanwhile. Start the version that wrote it, or restore the "
+        "file; if neither is possible, remove it, and the doubt is resolved as its provider allows.",
+        connection_id=connection_id,
+    )
+
+
 def staged_refused(connection_id: UUID, *, error: str) -> AlertSpec:
     """A staged answer cannot be stored, for another reason than Postgres being away."""
     return AlertSpec(

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+from typing import Final
+
 from services import alerts
-from storage.alerts import AlertStore
+from storage.alerts import Alert, AlertStore
 from storage.processes import ProcessStore
+
+#: A sweep that still sees the cause counts its alert every few seconds. Uncounted for this long: it is over.
+QUIET: Final = timedelta(minutes=1)
 
 
 class StagedWatch:
@@ -21,12 +27,19 @@ class StagedWatch:
             ServiceUnavailable: Postgres is away.
         """
         registered = self._processes.all()
-        ended = []
+        now = self._processes.now()
         if not any(process.unsafe and process.living for process in registered):
-            ended.append(alerts.ANSWERS_UNSAFE)
+            self._resolve(alerts.ANSWERS_UNSAFE, unseen_since=now)
         if not any(process.staged for process in registered):
-            ended += [alerts.STAGED_UNREADABLE, alerts.STAGED_REFUSED]
-        for kind in ended:
-            for alert in self._alerts.list(statuses=("open", "acknowledged"), kind=kind):
-                self._alerts.resolve(alert.cause)
+            # Somebody else's staged answers are no process' here: copies in Redis, files that cannot be read.
+            for kind in (alerts.STAGED_UNREADABLE, alerts.STAGED_REFUSED):
+                self._resolve(kind, unseen_since=now - QUIET)
         self._processes.forget()
+
+    def _resolve(self, kind: str, *, unseen_since: datetime) -> None:
+        for alert in self._unresolved(kind):
+            if alert.last_seen_at <= unseen_since:
+                self._alerts.resolve(alert.cause)
+
+    def _unresolved(self, kind: str) -> list[Alert]:
+        return self._alerts.list(statuses=("open", "acknowledged"), kind=kind)

@@ -223,7 +223,7 @@ def wire(
         guard=guard,
         watch=Watch(guard, outside),
         after_restore=AfterRestore(
-            deployment, RestoringStore(engine), outside, desk, spool=settings.spool_dir
+            deployment, RestoringStore(engine), outside, desk, spool=Spool(settings.spool_dir)
         ),
         outside=outside,
     )

@@ -101,6 +101,16 @@ def record(
     )
 
 
+def recorded(connection: Connection, kind: str, *, connection_id: UUID, attempt_id: UUID) -> bool:
+    """Say whether an attempt has written a line of this kind."""
+    lines = select(activity.c.id).where(
+        activity.c.connection_id == connection_id,
+        activity.c.attempt_id == attempt_id,
+        activity.c.kind == kind,
+    )
+    return connection.execute(lines.limit(1)).first() is not None
+
+
 def recent(connection: Connection, connection_id: UUID, *, limit: int) -> list[Activity]:
     """Return a connection's latest lines, newest first."""
     rows = connection.execute(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, Engine, bindparam, delete, func, select, text, update
+from sqlalchemy import Connection, DateTime, Engine, bindparam, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.types import Text
@@ -83,7 +83,8 @@ _REPORT: Final = (
     .where(processes.c.id == bindparam("wanted"))
     .values(
         seen_at=func.clock_timestamp(),
-        settled_until=func.greatest(processes.c.settled_until, bindparam("until")),
+        # As told, earlier than before too: a clock that was put back makes what was said untrue.
+        settled_until=bindparam("until", type_=DateTime(timezone=True)),
         gone_at=None,
         staged=bindparam("staged_now"),
         unsafe=bindparam("unsafe_now"),
@@ -164,6 +165,12 @@ class ProcessStore:
         """Return every registered process, the oldest first."""
         with single(self._auto) as connection:
             return all_processes(connection)
+
+    def now(self) -> datetime:
+        """Return Postgres' time."""
+        with single(self._auto) as connection:
+            moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return moment
 
     def forget(self) -> int:
         """Remove the rows of processes that ended long ago and left nothing; returns how many."""

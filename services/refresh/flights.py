@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -32,8 +32,10 @@ class Flights:
         self._staged: dict[UUID, float] = {}
         self._unsafe = 0
         self._ever_unsafe = 0
+        self._on_unsafe: Callable[[bool], None] = lambda _unsafe: None
         #: (Our clock when a time of Postgres' had been received, that time), the oldest first.
         self._samples: deque[tuple[float, datetime]] = deque(maxlen=_SAMPLES)
+        self._settled: datetime | None = None
 
     @contextmanager
     def flight(self) -> Iterator[int]:
@@ -73,17 +75,37 @@ class Flights:
                     self._staged.pop(attempt_id, None)
             return len(self._staged)
 
+    @property
+    def staged_now(self) -> int:
+        """Answers of ours that lay staged when somebody last looked."""
+        return len(self._staged)
+
     @contextmanager
     def unsafe(self) -> Iterator[None]:
         """Hold an answer in memory alone while the block runs."""
         with self._lock:
             self._unsafe += 1
             self._ever_unsafe += 1
+            self._on_unsafe(True)
         try:
             yield
         finally:
             with self._lock:
                 self._unsafe -= 1
+                self._on_unsafe(self._unsafe > 0)
+
+    def watch_unsafe(self, tell: Callable[[bool], None]) -> None:
+        """Be told at once whether memory alone holds answers; the sweeper may be waiting for Postgres.
+
+        Args:
+            tell: Never raises, and takes no time.
+        """
+        self._on_unsafe = tell
+
+    @property
+    def under_way(self) -> int:
+        """Presentations that are not settled yet, staged ones aside."""
+        return len(self._under_way)
 
     @property
     def unsafe_now(self) -> int:
@@ -106,6 +128,17 @@ class Flights:
             if not self._samples:
                 return None
             earliest = min((*self._under_way.values(), *self._staged.values()), default=self._clock())
-            # The latest time that we had received before the earliest of them began.
-            known = [moment for received, moment in self._samples if received <= earliest]
-            return known[-1] if known else None
+            # The latest time that we had received before the earliest of them began, or where it stood when
+            # that one was last remembered.
+            before = [moment for received, moment in self._samples if received <= earliest]
+            if before:
+                self._settled = before[-1]
+            if self._settled is not None:
+                # What came later tells of a clock that was put back meanwhile: by it, they began only then.
+                began = [
+                    moment - timedelta(seconds=received - earliest)
+                    for received, moment in self._samples
+                    if received > earliest
+                ]
+                self._settled = min(self._settled, *began) if began else self._settled
+            return self._settled

@@ -61,8 +61,10 @@ class Lander:
         try:
             return self._commit(landing)
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is worth another attempt
-            log.error("answer_not_landed", error=type(error).__name__, **_words(landing))
+            refusal = type(error).__name__
+        # Before a word is said of it: who reads the log may be slow.
         kept = self._staging.keep(landing)
+        log.error("answer_not_landed", error=refusal, **_words(landing))
         if not kept.safe:
             log.critical("answer_held_in_memory", copy_in_redis=kept.shelf, **_words(landing))
             with self._flights.unsafe():

@@ -19,7 +19,7 @@ from services.refresh.staging import Staging
 from storage.activity import Note
 from storage.processes import ProcessStore
 from storage.tokens.failing import FailureRecord
-from storage.tokens.landing import Landing, LandResult
+from storage.tokens.landing import Landed, Landing, LandResult
 from storage.tokens.store import TokenStore
 
 log = structlog.get_logger(__name__)
@@ -70,37 +70,45 @@ class Recovery:
         What is staged lands first. Then recovery waits for the places that may still hold the answer. Last,
         the policy may see its time later: its replay window has closed meanwhile.
         """
-        landed, shelf_known = self._land_staged(token)
+        landed, stuck, known = self._land_staged(token)
         if landed:
             return True
-        later = waits_until(token, provider.facts, self._presenter(token), shelf_known=shelf_known, now=now)
+        later = waits_until(
+            token, provider.facts, self._presenter(token), stuck=stuck, shelf_known=known, now=now
+        )
         if later is not None:
             self._tokens.put_off_recovery(token.connection_id, until=later)
             log.info("recovery_waits", connection_id=str(token.connection_id), presenter=token.lease_owner)
             return True
         return self._postponed(token, provider, now=now)
 
-    def _land_staged(self, token: TokenState) -> tuple[bool, bool]:
+    def _land_staged(self, token: TokenState) -> tuple[bool, bool, bool]:
         """Land what lies within reach for the connection.
 
         Returns:
-            Whether anything landed, and whether Redis has said all that it has.
+            Whether anything landed, whether something lies here that cannot be opened, and whether the places
+            have said all that they have.
         """
-        envelopes, shelf_known = self._staging.spooled(token.connection_id), True
+        spooled = self._staging.spooled(token.connection_id)
+        envelopes, known = spooled or [], spooled is not None
         try:
             envelopes += self._staging.shelf.envelopes(token.connection_id)
         except ServiceUnavailable:
-            shelf_known = False
-        landed = False
+            known = False
+        landed = stuck = False
         for envelope in envelopes:
             try:
-                self._staging.land(envelope, self._land)
+                result = self._staging.land(envelope, self._land)
             except SealBroken:
-                # It is there and cannot be opened: the sweeper has told, and nothing is presented over it.
-                shelf_known = False
+                # The sweeper has told, and nothing is presented over it.
+                stuck = True
             else:
-                landed = True
-        return landed, shelf_known
+                # What had landed before says nothing about this doubt, and where it cannot be removed it is
+                # found again at every look.
+                landed = landed or isinstance(result, Landed)
+        # Asked last: a copy in Redis that has landed takes its damaged file with it.
+        stuck = stuck or bool(self._staging.unreadable(token.connection_id))
+        return landed, stuck, known
 
     def _presenter(self, token: TokenState) -> Presenter | None:
         if token.lease_owner is None:

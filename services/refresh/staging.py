@@ -78,13 +78,19 @@ class Staging:
         with suppress(ServiceUnavailable):
             self._shelf.remove(connection_id, attempt_id)
 
-    def spooled(self, connection_id: UUID | None = None) -> list[Envelope]:
-        """Return what lies in the local spool; nothing where it cannot be read, which is logged."""
+    def spooled(self, connection_id: UUID | None = None) -> list[Envelope] | None:
+        """Return what lies in the local spool; None where it cannot be read, which is logged."""
         try:
             return list(self._spool.envelopes(connection_id))
         except OSError as error:
             log.error("spool_not_readable", error=type(error).__name__, errno=error.errno)
-            return []
+            return None
+
+    def unreadable(self, connection_id: UUID | None = None) -> list[str]:
+        """Return the files of the local spool that cannot be read; none where the spool itself cannot be."""
+        with suppress(OSError):
+            return self._spool.unreadable(connection_id)
+        return []
 
     def shelved(self) -> Iterator[Envelope]:
         """Yield what lies in Redis.
@@ -129,5 +135,9 @@ class Staging:
         try:
             self._shelf.put(envelope)
         except ServiceUnavailable:
+            return False
+        except Exception:
+            # The second copy must not cost the first: the caller has yet to be told that the spool has it.
+            log.exception("shelf_failed", connection_id=str(envelope.connection_id))
             return False
         return True

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 import structlog
 
@@ -19,7 +20,7 @@ from services import alerts
 from services.keys.election import KeyElection
 from services.refresh.flights import Flights
 from services.refresh.staging import Staging
-from storage.alerts import AlertStore
+from storage.alerts import AlertSpec, AlertStore
 from storage.keys import KeyRing
 from storage.processes import ProcessReport, ProcessStore
 from storage.staging.envelope import Envelope
@@ -67,6 +68,11 @@ class Sweeper:
         self._told_unsafe = 0
         self._away = False
 
+    @property
+    def owner(self) -> str:
+        """This process, as `tokens.lease_owner` names it."""
+        return self._staging.owner
+
     def start(self) -> None:
         """Register this process, land what lies here, and go on sweeping in a thread of its own.
 
@@ -75,7 +81,10 @@ class Sweeper:
             ServiceUnavailable: Postgres does not answer.
         """
         self._staging.spool.prepare()
+        with suppress(OSError):
+            self._staging.spool.tidy()
         self._life.take()
+        self._flights.watch_unsafe(lambda answers: self._life.hold(answers=answers))
         self._register()
         self.sweep()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
@@ -90,11 +99,19 @@ class Sweeper:
         self._thread.join()
         with suppress(ServiceUnavailable):
             self.sweep()
-            mine = sum(envelope.owner == self._staging.owner for envelope in self._staging.spooled())
-            self._processes.mark_gone(self._staging.owner, staged=mine)
-            if mine == 0:
-                self._life.release()
+            self._leave()
         self._staging.shelf.close()
+
+    def _leave(self) -> None:
+        """Tell what is left by us, unless that is not known yet: then who finds our lock free looks at it."""
+        spooled = self._staging.spooled()
+        if spooled is None or self._flights.under_way:
+            # Told to stop at once: a thread may still bring an answer, and stage it, until the process ends.
+            return
+        mine = sum(envelope.owner == self._staging.owner for envelope in spooled)
+        self._processes.mark_gone(self._staging.owner, staged=mine)
+        if mine == 0:
+            self._life.release()
 
     def sweep(self) -> None:
         """Do one round.
@@ -103,14 +120,18 @@ class Sweeper:
             ServiceUnavailable: Postgres does not answer; everything stays where it is.
         """
         # Redis' own absence stops nothing: what lies there alone is in its owner's memory too.
-        self._life.hold(answers=self._flights.unsafe_now > 0)
         with dead_owners(self._staging.spool.folder) as dead:
-            spooled = self._land_all(self._staging.spooled())
+            # Read after the dead were found: nothing of theirs comes later.
+            spooled = self._staging.spooled()
+            left = self._land_all(spooled or [])
             with suppress(ServiceUnavailable):
                 self._land_all(self._staging.shelved())
-            self._take_over(dead, spooled)
-        self._reseal(spooled)
-        self._report(spooled)
+            if spooled is not None:
+                # What the dead left in a spool that cannot be read, nobody knows.
+                self._take_over(dead, left)
+        self._reseal(left)
+        self._tell_damaged()
+        self._report(left)
         # After the report of what is staged, as the election asks for.
         self._election.look()
         self._tell_unsafe()
@@ -141,14 +162,14 @@ class Sweeper:
                 self._staging.land(envelope, self._land)
             except SealBroken as broken:
                 left.append(envelope)
-                self._alerts.open(alerts.staged_unreadable(envelope.connection_id, why=str(broken)))
+                self._tell(alerts.staged_unreadable(envelope.connection_id, why=str(broken)))
             except ServiceUnavailable:
                 raise
             except Exception as error:  # noqa: BLE001 - one answer that cannot land must not keep the others
                 left.append(envelope)
                 words = {"connection_id": str(envelope.connection_id), "attempt_id": str(envelope.attempt_id)}
                 log.error("staged_answer_refused", error=type(error).__name__, **words)
-                self._alerts.open(alerts.staged_refused(envelope.connection_id, error=type(error).__name__))
+                self._tell(alerts.staged_refused(envelope.connection_id, error=type(error).__name__))
         return left
 
     def _take_over(self, dead: dict[str, list[Path]], spooled: list[Envelope]) -> None:
@@ -170,26 +191,48 @@ class Sweeper:
 
     def _reseal(self, spooled: list[Envelope]) -> None:
         """Seal anew what another key sealed, so that the other key can be taken out one day."""
-        if any(envelope.key_id != self._staging.key_id for envelope in spooled):
+        if set(_key_ids(spooled)) - {self._staging.key_id}:
             self._staging.reseal()
 
     def _report(self, spooled: list[Envelope]) -> None:
+        staged = sum(envelope.owner == self._staging.owner for envelope in spooled)
         # A spool that cannot be read settles nothing.
         with suppress(OSError):
             self._flights.still_staged(self._staging.spool.attempts)
-        staged = sum(envelope.owner == self._staging.owner for envelope in spooled)
+        staged = max(staged, self._flights.staged_now)
         settled_until = self._flights.settled_until()
         if settled_until is None:
             self._register()
             return
-        sealed_by = tuple(sorted({envelope.key_id for envelope in spooled}))
-        report = ProcessReport(settled_until, staged, self._flights.unsafe_now, sealed_by)
+        report = ProcessReport(settled_until, staged, self._flights.unsafe_now, _key_ids(spooled))
         now = self._processes.report(self._staging.owner, report)
         if now is None:
-            # Forgotten, because we were away for a day.
+            # Forgotten, because we were away for a day. A new row counts everything before it as settled,
+            # which may not be true of us: it is told at once.
             self._register()
+            self._processes.report(self._staging.owner, report)
         else:
             self._flights.note_time(now)
+
+    def _tell_damaged(self) -> None:
+        """Tell of files in the spool that cannot be read."""
+        folder = str(self._staging.spool.folder)
+        for name in self._staging.unreadable():
+            with suppress(ValueError):
+                self._tell(alerts.staged_damaged(UUID(name.partition(".")[0]), file=name, folder=folder))
+
+    def _tell(self, spec: AlertSpec) -> None:
+        """Open an alert.
+
+        Raises:
+            ServiceUnavailable: Postgres is away.
+        """
+        try:
+            self._alerts.open(spec)
+        except ServiceUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - what refuses an answer may refuse its alert; others go on
+            log.error("alert_refused", cause=spec.cause, error=type(error).__name__)
 
     def _tell_unsafe(self) -> None:
         """Tell, as soon as it can be told, that answers were in memory alone."""
@@ -198,3 +241,12 @@ class Sweeper:
             count, folder = ever - self._told_unsafe, self._staging.spool.folder
             self._alerts.open(alerts.answers_unsafe(self._host, count=count, folder=str(folder)))
             self._told_unsafe = ever
+
+
+def _key_ids(envelopes: Iterable[Envelope]) -> tuple[str, ...]:
+    found = set()
+    for envelope in envelopes:
+        # A damaged header names no key.
+        with suppress(SealBroken):
+            found.add(envelope.key_id)
+    return tuple(sorted(found))

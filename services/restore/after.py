@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Final
 
 from domain.errors import ConfigurationError
@@ -19,6 +18,7 @@ from services.restore.findings import Findings, find
 from services.restore.marks import OutsideMarks
 from storage.deployment import DeploymentStore
 from storage.restoring import Acceptance, RestoringStore
+from storage.staging.spool import Spool
 
 #: Where a database has no record of its own at all, its tokens may have been spent at any time.
 _EVER: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -51,7 +51,7 @@ class AfterRestore:
         outside: OutsideMarks,
         desk: ProviderDesk,
         *,
-        spool: Path,
+        spool: Spool,
     ) -> None:
         self._deployment = deployment
         self._store = store
@@ -75,7 +75,10 @@ class AfterRestore:
 
     def staged(self) -> int:
         """Return how many received answers are known to wait: in this machine's spool, or elsewhere."""
-        here = sum(1 for path in self._spool.rglob("*") if path.is_file() and not path.name.startswith("."))
+        try:
+            here = len(self._spool.attempts())
+        except OSError:
+            here = 0
         return max(here, self._deployment.staged())
 
     def accept(self, findings: Findings, fates: list[Fate]) -> Mapping[str, int]:

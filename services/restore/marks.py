@@ -27,7 +27,8 @@ from domain.restore import Mark, higher
 
 log = structlog.get_logger(__name__)
 
-FILE: Final = "high_water_mark.json"
+#: Below the data folder; beside the staged answers, in the one place that is sure to outlive its process.
+FILE: Final = "spool/high_water_mark.json"
 REDIS_KEY: Final = "evergrant:high_water_mark"
 #: Seconds for which a place is left alone that did not answer: a frozen Redis costs each look a second, and
 #: every new connection to Postgres looks.

@@ -57,7 +57,7 @@ class Envelope:
         plain = sealer.open(self.blob, self._place)
         try:
             return _landing(json.loads(plain.get_secret_value()), self)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, AttributeError):
             # `from None`: the parser's message quotes what it could not read.
             raise SealBroken(f"{self._place} is not in a form that this version knows") from None
 
@@ -88,7 +88,8 @@ class Envelope:
             blob = base64.b64decode(shown["answer"], validate=True)
             known = shown["format"] == _FORMAT
             read = cls(UUID(shown["connection_id"]), UUID(shown["attempt_id"]), str(shown["owner"]), blob)
-        except (KeyError, TypeError, ValueError, binascii.Error):
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, binascii.Error):
+            # AttributeError: an id that is no text; RecursionError: brackets without end.
             known = False
         if not known:
             raise SealBroken("a staged answer is damaged, or was written by a later version")

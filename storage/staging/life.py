@@ -50,9 +50,13 @@ class LifeLock:
             part.replace(path)
 
     def hold(self, *, answers: bool) -> None:
-        """Show, or stop showing, that this process' memory alone holds answers: it must not be killed."""
+        """Show, or stop showing, that this process' memory alone holds answers: it must not be killed.
+
+        Never raises: who calls has an answer in hand.
+        """
         if self._descriptors:
-            fcntl.flock(self._descriptors[1], fcntl.LOCK_EX if answers else fcntl.LOCK_UN)
+            with suppress(OSError):
+                fcntl.flock(self._descriptors[1], fcntl.LOCK_EX if answers else fcntl.LOCK_UN)
 
     def release(self) -> None:
         """End in good order: nobody needs to find out."""

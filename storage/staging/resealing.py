@@ -33,7 +33,12 @@ class StagedResealer:
 
     def keys(self) -> Mapping[str, int]:
         """Return how many answers need each key."""
-        return Counter(envelope.key_id for envelope, _ in self._all())
+        counts: Counter[str] = Counter()
+        for envelope, _ in self._all():
+            # A damaged header names no key.
+            with suppress(SealBroken):
+                counts[envelope.key_id] += 1
+        return counts
 
     def reseal(self, key_id: str, on_progress: OnProgress) -> Resealed:
         """Pass over everything once; see `storage.resealing.Resealer`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -66,8 +67,9 @@ class Spool:
             OSError: It could not be written: the disk is full, read-only or broken. Nothing is left of it.
         """
         place = self._path(envelope.connection_id, envelope.attempt_id)
-        part = place.with_name(f"{place.name}.{os.getpid()}{_PART}")
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        # Drawn, not numbered by process: containers that share the folder have the same process ids.
+        part = place.with_name(f"{place.name}.{secrets.token_hex(8)}{_PART}")
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(envelope.encode())
@@ -96,11 +98,12 @@ class Spool:
         """
         for path in self._files(connection_id):
             try:
-                yield Envelope.decode(path.read_bytes())
+                yield self._read(path)
             except FileNotFoundError:
                 continue  # Landed by somebody else meanwhile.
-            except SealBroken:
-                log.error("staged_answer_unreadable", file=path.name)
+            except (SealBroken, OSError) as error:
+                # One bad file, or one bad block of the disk, does not keep the others.
+                log.error("staged_answer_unreadable", file=path.name, error=type(error).__name__)
 
     def attempts(self) -> frozenset[UUID]:
         """Return the attempts whose answers are kept.
@@ -114,15 +117,19 @@ class Spool:
                 found.add(UUID(path.name.removesuffix(_SUFFIX).rpartition(".")[2]))
         return frozenset(found)
 
-    def unreadable(self) -> list[str]:
-        """Return the names of files that are no envelope of ours."""
+    def unreadable(self, connection_id: UUID | None = None) -> list[str]:
+        """Return the names of files, of one connection or of all, that are no envelope of ours.
+
+        Raises:
+            OSError: The folder cannot be read.
+        """
         found = []
-        for path in self._files(None):
+        for path in self._files(connection_id):
             try:
-                Envelope.decode(path.read_bytes())
+                self._read(path)
             except FileNotFoundError:
                 continue
-            except SealBroken:
+            except (SealBroken, OSError):
                 found.append(path.name)
         return found
 
@@ -136,6 +143,13 @@ class Spool:
             with suppress(OSError):
                 if time.time() - part.stat().st_mtime > _ABANDONED_SECONDS:
                     part.unlink()
+
+    def _read(self, path: Path) -> Envelope:
+        envelope = Envelope.decode(path.read_bytes())
+        if path != self._path(envelope.connection_id, envelope.attempt_id):
+            # Landing it would remove the file of its true name, and leave this one to be landed for ever.
+            raise SealBroken(f"{path.name} holds the staged answer of another name")
+        return envelope
 
     def _files(self, connection_id: UUID | None) -> list[Path]:
         try:

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from domain.schedule import Schedule
 from domain.token import Credentials, Status
-from storage.activity import Note, record
+from storage.activity import Note, record, recorded
 from storage.alerts import resolve_connections
 from storage.engine import single, transaction
 from storage.schema import spare_tokens
@@ -167,8 +167,11 @@ class Landings(StoreBase):
             version = connection.execute(LAND[True, landing.scope is not None], parameters).scalar_one()
             resolve_connections(connection, [landing.connection_id])
             return Landed(version, was_alerted=row.alerted)
-        if not set(digests).isdisjoint(row.spent_digests):
-            # Its refresh token was the row's once and has been replaced since: it landed long ago.
+        if not set(digests).isdisjoint(row.spent_digests) or recorded(
+            connection, landing.note.kind, connection_id=landing.connection_id, attempt_id=landing.attempt_id
+        ):
+            # It landed long ago: its refresh token was the row's once and has been replaced since, or, where
+            # the answer had none, the attempt's own line says so.
             return AlreadyLanded(row.version)
         if self._put_aside(connection, landing, digests, sealer):
             kept = Note("answer_superseded", detail={"presented_version": landing.presented_version})

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from services.refresh import sweeping
 from simulator.process import SimulatorProcess
+from tests.services.away import Away
 from tests.services.world import World
+from workers.embedded.postgres import EmbeddedPostgres
 
 
 @pytest.fixture
@@ -28,3 +31,14 @@ def closed_url() -> Iterator[str]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.fixture
+def away(world: World, postgres_server: EmbeddedPostgres) -> Away:
+    return Away(world, postgres_server.url)
+
+
+@pytest.fixture
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweepers that sweep when they are told to."""
+    monkeypatch.setattr(sweeping, "EVERY", 3600.0)

@@ -86,7 +86,7 @@ class World:
             token_url: Where all token endpoints are; None: at the simulator.
             environment: Laid over the variables with the client ids and secrets.
             more: Further TOML.
-            data_dir: Of another machine.
+            data_dir: Of another machine; None: all share one, and with it the spool.
         """
         url = self.simulator.base_url
         file = self._folder / f"providers-{len(self.wired)}.toml"
