@@ -89,7 +89,7 @@ class Presentation:
         try:
             answer = self._client.present(request, deadline=deadline)
         except ProviderError as error:
-            return self._failed(claimed, provider, attempt_id, error, known)
+            return self._failed(claimed, provider, attempt_id, error, known, sent_at)
         return self._commit(
             claimed, provider, attempt_id, answer, self._since(claimed, known, sent_at), known
         )
@@ -152,11 +152,24 @@ class Presentation:
         return {"late_seconds": round((now - due).total_seconds(), 3)}
 
     def _failed(
-        self, claimed: Claimed, provider: ReadyProvider, attempt_id: UUID, error: ProviderError, known: float
+        self,
+        claimed: Claimed,
+        provider: ReadyProvider,
+        attempt_id: UUID,
+        error: ProviderError,
+        known: float,
+        sent_at: float,
     ) -> RefreshResult | None:
         ref, token = claimed.ref, claimed.state
         now = self._since(claimed, known, self._clock())
-        verdict = after_failure(token, provider.facts, error, now=now, jitter=self._jitter())
+        verdict = after_failure(
+            token,
+            provider.facts,
+            error,
+            now=now,
+            jitter=self._jitter(),
+            sent_at=self._since(claimed, known, sent_at),
+        )
         try:
             saved = isinstance(verdict.token, NeedsReauth) and self._recorder.promote_spare(claimed)
         except SealBroken as broken:

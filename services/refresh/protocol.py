@@ -24,7 +24,7 @@ from domain.asks import (
     Settled,
     standing,
 )
-from domain.policy import recovery_at
+from domain.policy import recovery_at, sent_by
 from domain.provider import Timing
 from domain.timing import timing_of
 from domain.token import Status, TokenState
@@ -219,7 +219,8 @@ class RefreshProtocol:
         """Put a row whose worker vanished in doubt: sent or not, nobody can tell."""
         if token.attempt_id is None or token.presented_at is None:
             return
-        recover_at = recovery_at(token, provider.facts, presented_at=token.presented_at, now=now)
+        presented_at = sent_by(token, provider.facts, now=now)
+        recover_at = recovery_at(token, provider.facts, presented_at=presented_at, now=now)
         if self._tokens.mark_lapsed(token.connection_id, attempt_id=token.attempt_id, recover_at=recover_at):
             log.warning(
                 "in_doubt", connection_id=str(token.connection_id), attempt_id=str(token.attempt_id),
@@ -228,7 +229,8 @@ class RefreshProtocol:
 
     def _postponed(self, token: TokenState, provider: ReadyProvider, *, now: datetime) -> bool:
         """Put a recovery off whose time the policy now sees later: its replay window has closed meanwhile."""
-        at = recovery_at(token, provider.facts, presented_at=token.presented_at or now, now=now)
+        presented_at = sent_by(token, provider.facts, now=now)
+        at = recovery_at(token, provider.facts, presented_at=presented_at, now=now)
         if at <= now or token.attempt_id is None:
             return False
         log.warning("recovery_postponed", connection_id=str(token.connection_id), until=at.isoformat())

@@ -16,6 +16,9 @@ from tests.services.world import DEMANDED, FORCED, SCHEDULED, Connected, World
 pytestmark = pytest.mark.servers
 #: Fifteen seconds for the call, thirty for the provider to come to an end with it.
 SETTLING = timedelta(seconds=45)
+#: A worker of which nothing was heard may have sent as late as its lease allowed: the provider's thirty
+#: seconds count from the lease's end.
+SILENCE = timedelta(seconds=30)
 ASKS = (SCHEDULED, DEMANDED, FORCED)
 
 
@@ -161,8 +164,9 @@ def test_a_killed_worker_leaves_a_doubt_and_never_a_plain_claim(world: World) ->
     row = world.row(connected)
     assert (row["status"], row["last_error_code"]) == (Status.IN_DOUBT, "lease_lapsed")
     assert row["attempt_id"] == abandoned.state.attempt_id
+    world.pass_time(SILENCE - timedelta(seconds=2), connected)
     untouched(world, connected)
-    world.pass_time(timedelta(seconds=5), connected)
+    world.pass_time(timedelta(seconds=2), connected)
     assert world.refresh(connected).outcome is Outcome.REFRESHED
     assert world.kinds(connected) == ["imported", "in_doubt", "refreshed"]
     assert world.presented(connected) == 1
@@ -179,7 +183,7 @@ def test_a_recovery_whose_worker_was_killed_settles_as_well(world: World) -> Non
     results = untouched(world, connected)
 
     assert {result.code for result in results} == {"in_doubt"}
-    world.pass_time(timedelta(seconds=5), connected)
+    world.pass_time(SILENCE, connected)
     assert world.refresh(connected).outcome is Outcome.REFRESHED
     assert world.sim.incidents() == []
 
@@ -204,7 +208,7 @@ def test_many_at_once_make_one_recovery(world: World, beginning: str) -> None:
     world.pass_time(timedelta(seconds=41), connected)
     if beginning == "due":
         world.refresh(connected)
-        world.pass_time(timedelta(seconds=5), connected)
+        world.pass_time(SILENCE, connected)
     services = (world.services, world.wire())
     barrier = threading.Barrier(20)
 
