@@ -28,6 +28,10 @@ from domain.token import ReauthReason, Status, TokenState
 LAST_RESORT_MARGIN: Final = timedelta(seconds=10)
 #: From here on a failing connection is worth a person's attention, although it is still being retried.
 FAILURES_WORTH_AN_ALERT: Final = 5
+#: The last error of a row into which an answer landed although its refresh token had been presented once more
+#: since. The provider may take that for reuse, or may have replaced what has landed; if it refuses next, a
+#: rotation was lost by it, and the user has most likely revoked nothing.
+PRESENTED_TWICE: Final = "presented_twice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +183,11 @@ def _still(retry: RetryAt, *, doubtful: bool) -> RetryAt | InDoubt:
 
 def _why_rejected(token: TokenState, facts: ProviderFacts, *, now: datetime) -> ReauthReason:
     """Tell honestly why a grant is refused: after a doubt, a lost rotation is likelier than a revocation."""
-    if token.status is not Status.IN_DOUBT or replay_of(facts) is Replay.FREELY:
+    if replay_of(facts) is Replay.FREELY:
+        return ReauthReason.GRANT_REJECTED
+    if token.last_error_code == PRESENTED_TWICE:
+        return ReauthReason.ROTATION_PROBABLY_LOST
+    if token.status is not Status.IN_DOUBT:
         return ReauthReason.GRANT_REJECTED
     if replay_of(facts) is Replay.WITHIN_WINDOW and window_has_room(token, facts, now=now):
         return ReauthReason.GRANT_REJECTED

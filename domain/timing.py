@@ -17,6 +17,8 @@ TIGHT: Final = Timing(
 )
 #: The longest a lapsed lease stays unnoticed while beat ticks: the scheduler's mark (30 s) and two ticks.
 DISCOVERY: Final = timedelta(seconds=40)
+#: The longest that a presentation may be under way after its claim, at any provider.
+LONGEST_UNDER_WAY: Final = ROOMY.lease + ROOMY.settling
 
 
 def needed_window(timing: Timing) -> timedelta:

@@ -20,6 +20,7 @@ from domain.errors import (
     Unavailable,
 )
 from domain.policy import (
+    PRESENTED_TWICE,
     HoldReason,
     InDoubt,
     NeedsReauth,
@@ -164,6 +165,26 @@ def test_a_refusal_after_a_doubt_is_told_honestly(
     """Where a rotation was probably lost, nobody is told that the user revoked access."""
     since = None if first_presented is None else NOW - seconds(first_presented)
     refused = token(status=status, first_presented_at=since, presented_at=NOW)
+
+    verdict = after_failure(refused, facts, GrantRejected("invalid_grant"), now=NOW, jitter=0.5)
+
+    assert verdict.token == NeedsReauth(reason)
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        (PLAIN, ReauthReason.GRANT_REJECTED),
+        (WINDOWED, ReauthReason.ROTATION_PROBABLY_LOST),
+        (STRICT, ReauthReason.ROTATION_PROBABLY_LOST),
+    ],
+    ids=["plain", "windowed", "strict"],
+)
+def test_a_refusal_after_a_double_presentation_is_told_honestly(
+    facts: ProviderFacts, reason: ReauthReason
+) -> None:
+    """The late answer landed, and what was presented meanwhile has cost the grant: nobody revoked it."""
+    refused = token(presented_at=NOW, first_presented_at=NOW, last_error_code=PRESENTED_TWICE)
 
     verdict = after_failure(refused, facts, GrantRejected("invalid_grant"), now=NOW, jitter=0.5)
 
