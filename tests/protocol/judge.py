@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from domain.policy import PRESENTED_TWICE
 from domain.token import ReauthReason, Status
 from storage.tokens.failing import FailureRecord
 from storage.tokens.landing import Gone, Landed, Landing, LandResult, Superseded
@@ -54,6 +55,7 @@ class Rare(StrEnum):
     RECOVERED = "a doubt was recovered"
     ROTATION_LOST = "a rotation was lost, and the alert says so"
     OVERTAKEN_FAILURE = "a failure was not written, because the row had moved on"
+    FORGOTTEN = "another error came after a double presentation, before its token was used"
     RELEASED = "a claim was given back, because a full deadline did not fit into the lease any more"
 
 
@@ -78,6 +80,7 @@ class Judge:
     def sent(self, call: Call, held: Held) -> None:
         """Judge a presentation at the moment of its send."""
         grant = self.provider.grant_of(call.token)
+        call.needless = any(other.resolved for other in self.provider.calls if other.token == call.token)
         others = [
             other
             for other in self.provider.under_way()
@@ -106,9 +109,7 @@ class Judge:
         """Judge a presentation of a spent token that no window covers."""
         if call.stopped:
             return
-        same = [other for other in self.provider.calls if other.token == call.token]
-        earlier = same[: same.index(call)]
-        if not call.recovery or any(other.resolved for other in earlier):
+        if not call.recovery or call.needless:
             self.wrong(Wrong.SPENT)
 
     # The store's side.
@@ -120,6 +121,12 @@ class Judge:
             self.wrong(Wrong.VERSION_FELL)
         if after.state.version == before.state.version and after.refresh not in {before.refresh, None}:
             self.wrong(Wrong.VERSION_FELL, "another token under the same version")
+        twice = before.state.last_error_code == PRESENTED_TWICE and before.refresh is not None
+        other = after.state.last_error_code != PRESENTED_TWICE and after.refresh == before.refresh
+        if twice and other and after.state.status is not Status.NEEDS_REAUTH:
+            # What the row remembers of it gives way to a newer error: there is no column for both.
+            self.counts[Rare.FORGOTTEN] += 1
+            self.disturbed.add(self.provider.grant_of(before.refresh or "").name)
 
     def landed(self, before: Row, landing: Landing, result: LandResult) -> None:
         """Judge what became of an answer."""

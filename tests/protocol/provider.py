@@ -69,7 +69,8 @@ class Call:
         stopped: The process was stopped between its last look at its lease and the send.
         ended: The provider does nothing more with it.
         reply: What lies in the worker's socket; None: nothing yet.
-        resolved: Somebody has written down what it came to.
+        resolved: An answer to it, or its refusal, has been written down.
+        needless: It was sent although a presentation of the same token had been resolved.
     """
 
     attempt_id: UUID
@@ -81,6 +82,7 @@ class Call:
     ended: bool = False
     reply: Answer | ProviderError | None = None
     resolved: bool = False
+    needless: bool = False
 
 
 @dataclass

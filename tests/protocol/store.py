@@ -11,8 +11,10 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from domain.policy import PRESENTED_TWICE
 from domain.schedule import Schedule
-from domain.token import Credentials, Status, TokenState
+from domain.timing import LONGEST_UNDER_WAY
+from domain.token import Credentials, ReauthReason, Status, TokenState
 from storage.schema import SPENT_KEPT
 from storage.tokens.claims import ClaimCondition
 from storage.tokens.failing import FailureRecord
@@ -150,6 +152,8 @@ class ModelStore:
             and state.lease_until is not None
             and state.lease_until > now
         )
+        rival_ends = _rival_ends(state, landing.attempt_id)
+        twice = rival_ends or state.reauth_reason == ReauthReason.ROTATION_PROBABLY_LOST
         was_alerted = state.alerted
         self._exchange(access, refresh)
         self._change(
@@ -159,7 +163,7 @@ class ModelStore:
             expires_at=schedule.expires_at,
             refresh_due_at=schedule.refresh_due_at,
             check_due_at=state.check_due_at or schedule.check_due_at,
-            not_before=None,
+            not_before=rival_ends,
             attempt_id=None,
             lease_until=state.lease_until if held_by_another else None,
             presented_at=None,
@@ -167,7 +171,7 @@ class ModelStore:
             committed_attempt_id=landing.attempt_id,
             failures=0,
             check_failures=state.check_failures if state.status in LIVING else 0,
-            last_error_code=None,
+            last_error_code=PRESENTED_TWICE if twice else None,
             last_refreshed_at=now,
             reauth_reason=None,
             alerted=False,
@@ -181,10 +185,11 @@ class ModelStore:
             spent = (current, *spent)[:SPENT_KEPT]
         self.row = replace(self.row, access=access, refresh=refresh, spent=spent)
 
-    def promote_spare(self, *, grant_id: UUID, version: int) -> bool:
+    def promote_spare(self, *, grant_id: UUID, version: int, attempt_id: UUID) -> bool:
         state, now = self.row.state, self.clock()
         if (state.grant_id, state.version) != (grant_id, version) or state.status is Status.DISCONNECTED:
             return False
+        rival_ends = _rival_ends(state, attempt_id)
         spent = {self.row.refresh, *self.row.spent}
         numbered = enumerate(self.spares)
         for _, spare in sorted(numbered, key=lambda item: (-item[1].version, -item[0])):
@@ -198,14 +203,14 @@ class ModelStore:
                 version=version + 1,
                 issued_at=spare.issued_at,
                 expires_at=spare.expires_at,
-                refresh_due_at=now,
-                not_before=None,
+                refresh_due_at=max(now, rival_ends or now),
+                not_before=rival_ends,
                 attempt_id=None,
                 lease_until=None,
                 presented_at=None,
                 first_presented_at=None,
                 committed_attempt_id=spare.attempt_id,
-                last_error_code=None,
+                last_error_code=PRESENTED_TWICE,
                 reauth_reason=None,
                 alerted=False,
             )
@@ -285,3 +290,10 @@ class ModelStore:
             presented_at=None,
             first_presented_at=None,
         )
+
+
+def _rival_ends(state: TokenState, attempt_id: UUID) -> datetime | None:
+    """When the provider has come to an end with another attempt's presentation; None: there is none."""
+    if state.presented_at is None or state.attempt_id in {None, attempt_id}:
+        return None
+    return state.presented_at + LONGEST_UNDER_WAY

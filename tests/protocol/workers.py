@@ -213,7 +213,7 @@ class Worker:
         verdict = after_failure(held.state, facts, error, now=now, jitter=JITTER, sent_at=sent)
         if isinstance(verdict.token, NeedsReauth):
             yield Point.PROMOTE
-            if world.promote_spare(held, call):
+            if world.promote_spare(held, attempt_id, call):
                 return
         yield Point.RECORD
         world.record_failure(_record(held, attempt_id, error.code, verdict), call)

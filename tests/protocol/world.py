@@ -89,9 +89,11 @@ class ProtocolWorld:
             self.judge.counts[Rare.RECOVERED] += 1
         self.judge.landed(before, landing, result)
 
-    def promote_spare(self, held: Held, call: Call | None) -> bool:
-        before = self.store.row
-        promoted = self.store.promote_spare(grant_id=held.state.grant_id, version=held.state.version)
+    def promote_spare(self, held: Held, attempt_id: UUID, call: Call | None) -> bool:
+        before, state = self.store.row, held.state
+        promoted = self.store.promote_spare(
+            grant_id=state.grant_id, version=state.version, attempt_id=attempt_id
+        )
         if promoted:
             self.judge.counts[Rare.PROMOTED] += 1
             if call is not None:
