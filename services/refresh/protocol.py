@@ -182,8 +182,9 @@ class RefreshProtocol:
                         continue
                     began = self._clock()
                     claimed = self._tokens.claim_recovery(
-                        connection_id, attempt_id=attempt_id, owner=self._owner, lease=timing.lease
-                    )
+                        connection_id, seen=token.attempt_id, attempt_id=attempt_id, owner=self._owner,
+                        lease=timing.lease,
+                    )  # fmt: skip
                     if claimed is not None:
                         log.info(
                             "recovery_began", connection_id=str(connection_id), attempt_id=str(attempt_id)

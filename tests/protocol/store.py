@@ -53,9 +53,10 @@ class ModelStore:
             and is_asked_for(state, when, now)
         )
 
-    def may_recover(self) -> bool:
+    def may_recover(self, seen: UUID | None) -> bool:
         state, now = self.row.state, self.clock()
-        return is_free(state, now) and state.status is Status.IN_DOUBT and is_due(state, now)
+        doubtful = state.status is Status.IN_DOUBT and state.attempt_id == seen
+        return is_free(state, now) and doubtful and is_due(state, now)
 
     def claim(self, *, attempt_id: UUID, lease: timedelta, when: ClaimCondition) -> Held | None:
         if not self.may_claim(when):
@@ -69,8 +70,8 @@ class ModelStore:
             refresh_due_at=min(due, now),
         )
 
-    def claim_recovery(self, *, attempt_id: UUID, lease: timedelta) -> Held | None:
-        if not self.may_recover():
+    def claim_recovery(self, *, seen: UUID | None, attempt_id: UUID, lease: timedelta) -> Held | None:
+        if not self.may_recover(seen):
             return None
         now = self.clock()
         return self._stamp(

@@ -137,7 +137,7 @@ class Worker:
                             continue
                     yield Point.RECOVER
                     began = self.monotonic()
-                    held = world.claim_recovery(attempt_id)
+                    held = world.claim_recovery(token.attempt_id, attempt_id)
                     if held is not None:
                         yield from self._present(held, attempt_id, began, recovery=True)
                         return

@@ -58,8 +58,9 @@ class ProtocolWorld:
     def claim(self, attempt_id: UUID, when: ClaimCondition) -> Held | None:
         return self.store.claim(attempt_id=attempt_id, lease=self.provider.timing.lease, when=when)
 
-    def claim_recovery(self, attempt_id: UUID) -> Held | None:
-        return self.store.claim_recovery(attempt_id=attempt_id, lease=self.provider.timing.lease)
+    def claim_recovery(self, seen: UUID | None, attempt_id: UUID) -> Held | None:
+        lease = self.provider.timing.lease
+        return self.store.claim_recovery(seen=seen, attempt_id=attempt_id, lease=lease)
 
     def mark_lapsed(self, attempt_id: UUID, recover_at: datetime) -> None:
         before = self.store.row

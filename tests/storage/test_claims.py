@@ -169,8 +169,8 @@ def test_a_lapsed_lease_becomes_doubt_and_is_recovered_once_at_a_time(bench: Ben
     assert not bench.store.mark_lapsed(connection_id, attempt_id=uuid4(), recover_at=recover_at)
     assert bench.store.mark_lapsed(connection_id, attempt_id=attempt_id, recover_at=recover_at)
     assert not bench.store.mark_lapsed(connection_id, attempt_id=attempt_id, recover_at=recover_at)
-    again = bench.store.claim_recovery(connection_id, attempt_id=uuid4(), owner="test", lease=LEASE)
-    third = bench.store.claim_recovery(connection_id, attempt_id=uuid4(), owner="test", lease=LEASE)
+    again = bench.recover(connection_id)
+    third = bench.recover(connection_id)
 
     assert third is None
     assert again is not None
@@ -180,12 +180,29 @@ def test_a_lapsed_lease_becomes_doubt_and_is_recovered_once_at_a_time(bench: Ben
     assert bench.kinds(connection_id) == ["imported", "in_doubt"]
 
 
+def test_a_doubt_is_claimed_as_it_was_read(bench: Bench) -> None:
+    """A recovery that somebody began and let lapse since has a settling time that nobody has looked at."""
+    connection_id = bench.new()
+    dead = bench.claimed(connection_id)
+    bench.store.record_failure(bench.failure(dead, status=Status.IN_DOUBT, refresh_due_at=now()))
+    seen = dead.state.attempt_id
+    again = bench.recover(connection_id)
+    assert again is not None
+    bench.set(connection_id, "lease_until = clock_timestamp() - interval '1 second'")
+
+    assert bench.recover(connection_id, seen=seen) is None
+    assert bench.recover(connection_id, seen=None) is None
+    assert bench.store.release(connection_id, again.state.attempt_id or UUID(int=0)) is True
+    assert bench.recover(connection_id, seen=again.state.attempt_id) is None
+    assert bench.recover(connection_id, seen=None) is not None
+
+
 def test_a_released_recovery_leaves_the_doubt(bench: Bench) -> None:
     """A recovery that sent nothing does not end the doubt that somebody else left."""
     connection_id = bench.new()
     dead = bench.claimed(connection_id)
     bench.store.record_failure(bench.failure(dead, status=Status.IN_DOUBT, refresh_due_at=now()))
-    again = bench.store.claim_recovery(connection_id, attempt_id=uuid4(), owner="test", lease=LEASE)
+    again = bench.recover(connection_id)
     assert again is not None
 
     assert bench.store.release(connection_id, again.state.attempt_id or UUID(int=0))

@@ -18,7 +18,7 @@ from storage.tokens.checks import CheckRecord
 from storage.tokens.claims import ClaimCondition, Claimed
 from storage.tokens.landing import Landed, Superseded
 from storage.tokens.store import TokenStore
-from tests.storage.making import HOUR, LEASE, Bench, a_sealer, landing, now, pair
+from tests.storage.making import HOUR, Bench, a_sealer, landing, now, pair
 
 ALERT = AlertSpec("cause-1", "needs_reauth", "warning", "Connect again", "Ask the user.")
 
@@ -150,7 +150,7 @@ def test_a_spare_waits_for_the_presentation_of_somebody_else(bench: Bench) -> No
     refused = with_spare(bench)
     connection_id = refused.ref.connection_id
     bench.store.record_failure(bench.failure(refused, status=Status.IN_DOUBT, refresh_due_at=now()))
-    rival = bench.store.claim_recovery(connection_id, attempt_id=uuid4(), owner="other", lease=LEASE)
+    rival = bench.recover(connection_id)
     assert rival is not None
     assert rival.state.presented_at is not None
 

@@ -24,7 +24,7 @@ from storage.sealing import Sealer
 from storage.tokens.claims import ClaimCondition
 from storage.tokens.landing import AlreadyLanded, Gone, Landed, Superseded
 from storage.tokens.store import TokenStore
-from tests.storage.making import LEASE, Bench, landing, now, pair
+from tests.storage.making import Bench, landing, now, pair
 
 #: Whatever another attempt had presented has come to its end.
 RIVAL_ENDED = "not_before = NULL, lease_owner = NULL, lease_until = NULL"
@@ -128,7 +128,7 @@ def test_an_answer_frees_nobody_elses_lease(bench: Bench) -> None:
     connection_id = bench.new()
     dead = bench.claimed(connection_id)
     bench.store.record_failure(bench.failure(dead, status=Status.IN_DOUBT, refresh_due_at=now()))
-    other = bench.store.claim_recovery(connection_id, attempt_id=uuid4(), owner="other", lease=LEASE)
+    other = bench.recover(connection_id)
     assert other is not None
     kept = Credentials(SecretStr("AT-2"), None)
 
@@ -146,7 +146,7 @@ def test_what_has_landed_waits_for_the_presentation_of_somebody_else(bench: Benc
     connection_id = bench.new()
     dead = bench.claimed(connection_id)
     bench.store.record_failure(bench.failure(dead, status=Status.IN_DOUBT, refresh_due_at=now()))
-    other = bench.store.claim_recovery(connection_id, attempt_id=uuid4(), owner="other", lease=LEASE)
+    other = bench.recover(connection_id)
     assert other is not None
     assert other.state.presented_at is not None
     if given_back:
@@ -166,7 +166,7 @@ def test_a_token_that_was_presented_twice_is_remembered_as_such(bench: Bench, fa
     first = bench.claimed(connection_id)
     if fate != "alone":
         bench.store.record_failure(bench.failure(first, status=Status.IN_DOUBT, refresh_due_at=now()))
-        other = bench.store.claim_recovery(connection_id, attempt_id=uuid4(), owner="other", lease=LEASE)
+        other = bench.recover(connection_id)
         assert other is not None
         if fate == "refused":
             lost = ReauthReason.ROTATION_PROBABLY_LOST
