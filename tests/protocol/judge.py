@@ -80,7 +80,6 @@ class Judge:
     def sent(self, call: Call, held: Held) -> None:
         """Judge a presentation at the moment of its send."""
         grant = self.provider.grant_of(call.token)
-        call.needless = any(other.resolved for other in self.provider.calls if other.token == call.token)
         others = [
             other
             for other in self.provider.under_way()
@@ -93,7 +92,11 @@ class Judge:
             self.wrong(Wrong.CONCURRENT)
         row = self.store.row
         another = row.state.grant_id != held.state.grant_id or row.refresh is None
-        if call.stopped or another or row.refresh == call.token:
+        if call.stopped or another:
+            return
+        if row.refresh == call.token:
+            same = (other for other in self.provider.calls if other.token == call.token)
+            call.needless = any(other.resolved for other in same)
             return
         if call.recovery and self._is_leased(held):
             # No statement comes between a claim and its send, so nothing can tell the worker any more.

@@ -42,6 +42,8 @@ class User(StrEnum):
     REVOKE = "takes the grant back at the provider"
 
 
+#: Where a worker may be stopped that has taken up what was due: mostly not before it waits for its answer.
+STOPS: Final = st.sampled_from((Point.WAIT, Point.WAIT, Point.RECOVER, Point.CHECK, Point.SEND))
 #: Users mostly leave things alone.
 USER: Final = (None, None, None, *User)
 
@@ -80,25 +82,27 @@ class ProtocolMachine(RuleBasedStateMachine):
         one_of(self.working, number).move(mishap=mishap)
 
     @precondition(lambda self: self.working)
-    @rule(number=ANY)
-    def go_on(self, number: int) -> None:
-        """A worker that nothing stops: as far as the next answer, or the end."""
+    @rule(number=ANY, slow=MISHAP)
+    def go_on(self, number: int, slow: bool) -> None:
+        """A worker that nothing stops, though it may be slow: as far as the next answer, or the end."""
+        if slow:
+            self.wait(Until.SLOW)
         self._go_on(one_of(self.working, number))
 
-    def _go_on(self, worker: Worker) -> None:
+    def _go_on(self, worker: Worker, *stops: Point) -> None:
         worker.move()
-        while not worker.idle and worker.point is not Point.WAIT:
+        while worker.point not in {None, Point.WAIT, *stops}:
             worker.move()
 
     @precondition(lambda self: self.idle)
-    @rule(number=ANY)
-    def tick(self, number: int) -> None:
-        """Time passes until the scheduler would send the row out again, and somebody takes it up."""
+    @rule(number=ANY, stop=STOPS)
+    def tick(self, number: int, stop: Point) -> None:
+        """Time passes until the scheduler sends the row out again, and somebody takes it up."""
         world, state = self.world, self.world.store.row.state
         world.pass_until(state.refresh_due_at, state.not_before, state.lease_until)
         worker = one_of(self.idle, number)
         worker.begin(SCHEDULED)
-        self._go_on(worker)
+        self._go_on(worker, stop)
 
     @precondition(lambda self: self.world.provider.under_way())
     @rule(number=ANY, fate=st.sampled_from(Fate))

@@ -70,7 +70,7 @@ class Call:
         ended: The provider does nothing more with it.
         reply: What lies in the worker's socket; None: nothing yet.
         resolved: An answer to it, or its refusal, has been written down.
-        needless: It was sent although a presentation of the same token had been resolved.
+        needless: It was sent although it was known what the same token's presentation had come to.
     """
 
     attempt_id: UUID

@@ -55,7 +55,8 @@ class ModelStore:
 
     def may_recover(self, seen: UUID | None) -> bool:
         state, now = self.row.state, self.clock()
-        doubtful = state.status is Status.IN_DOUBT and state.attempt_id == seen
+        as_read = state.attempt_id == seen or Mutant.RECOVERY_AS_FOUND in self.mutants
+        doubtful = state.status is Status.IN_DOUBT and as_read
         return is_free(state, now) and doubtful and is_due(state, now)
 
     def claim(self, *, attempt_id: UUID, lease: timedelta, when: ClaimCondition) -> Held | None:
@@ -153,7 +154,7 @@ class ModelStore:
             and state.lease_until is not None
             and state.lease_until > now
         )
-        rival_ends = _rival_ends(state, landing.attempt_id)
+        rival_ends = self._rival_ends(state, landing.attempt_id)
         twice = rival_ends or state.reauth_reason == ReauthReason.ROTATION_PROBABLY_LOST
         was_alerted = state.alerted
         self._exchange(access, refresh)
@@ -190,7 +191,7 @@ class ModelStore:
         state, now = self.row.state, self.clock()
         if (state.grant_id, state.version) != (grant_id, version) or state.status is Status.DISCONNECTED:
             return False
-        rival_ends = _rival_ends(state, attempt_id)
+        rival_ends = self._rival_ends(state, attempt_id)
         spent = {self.row.refresh, *self.row.spent}
         numbered = enumerate(self.spares)
         for _, spare in sorted(numbered, key=lambda item: (-item[1].version, -item[0])):
@@ -217,6 +218,13 @@ class ModelStore:
             )
             return True
         return False
+
+    def _rival_ends(self, state: TokenState, attempt_id: UUID) -> datetime | None:
+        """When the provider has come to an end with another attempt's presentation; None: there is none."""
+        if state.presented_at is None or state.attempt_id in {None, attempt_id}:
+            return None
+        ends = timedelta() if Mutant.RIVALS_IGNORED in self.mutants else LONGEST_UNDER_WAY
+        return state.presented_at + ends
 
     # Failures.
 
@@ -291,10 +299,3 @@ class ModelStore:
             presented_at=None,
             first_presented_at=None,
         )
-
-
-def _rival_ends(state: TokenState, attempt_id: UUID) -> datetime | None:
-    """When the provider has come to an end with another attempt's presentation; None: there is none."""
-    if state.presented_at is None or state.attempt_id in {None, attempt_id}:
-        return None
-    return state.presented_at + LONGEST_UNDER_WAY

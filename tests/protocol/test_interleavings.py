@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
+import pytest
+
 from domain.asks import RefreshAsk
-from domain.token import Status
-from tests.protocol.judge import Rare
-from tests.protocol.provider import Kind
+from domain.policy import PRESENTED_TWICE
+from domain.token import ReauthReason, Status
+from tests.protocol.judge import Rare, Violation, Wrong
+from tests.protocol.mutants import Mutant
+from tests.protocol.provider import Fate, Kind
 from tests.protocol.workers import Point, Worker
 from tests.protocol.world import SCHEDULED, ProtocolWorld
+
+FORCED = RefreshAsk(force=True)
 
 
 def until(worker: Worker, point: Point | None, ask: RefreshAsk = SCHEDULED) -> None:
@@ -20,11 +27,6 @@ def until(worker: Worker, point: Point | None, ask: RefreshAsk = SCHEDULED) -> N
         worker.move()
 
 
-def wait_until_due(world: ProtocolWorld) -> None:
-    state = world.store.row.state
-    world.pass_until(state.refresh_due_at, state.not_before, state.lease_until)
-
-
 def doubt(world: ProtocolWorld, finder: Worker) -> None:
     """The lease runs out, somebody finds it, and the time of the recovery comes."""
     world.pass_until(world.store.row.state.lease_until)
@@ -33,25 +35,41 @@ def doubt(world: ProtocolWorld, finder: Worker) -> None:
     wait_until_due(world)
 
 
-def test_a_worker_that_was_slow_to_send_and_killed_leaves_a_provider_that_settles() -> None:
-    """The settling time counts from the latest moment at which it can have sent, not from its claim."""
-    world = ProtocolWorld(Kind.FREE)
+def wait_until_due(world: ProtocolWorld) -> None:
+    state = world.store.row.state
+    world.pass_until(state.refresh_due_at, state.not_before, state.lease_until)
+
+
+def is_held_off(world: ProtocolWorld) -> bool:
+    moment = world.store.row.state.not_before
+    return moment is not None and moment > world.clock.now
+
+
+def late_landing_during_a_recovery(world: ProtocolWorld) -> tuple[Worker, Worker, Worker]:
+    """Stopped with the answer in its socket, the first comes back while the second presents the token."""
+    first, second, third = world.workers
+    until(first, Point.WAIT)
+    doubt(world, third)
+    until(second, Point.WAIT)
+    until(first, None)
+    assert world.store.row.state.version == 2
+    return first, second, third
+
+
+def slow_and_killed(world: ProtocolWorld) -> None:
+    """Slow between claim and send, and killed: the provider works on while the doubt is recovered."""
     doomed, other, _ = world.workers
     until(doomed, Point.CHECK)
     world.pass_time(timedelta(seconds=24))
     until(doomed, Point.WAIT)
     world.kill(doomed)
-
     doubt(world, other)
     until(other, Point.WAIT)
-
     world.let_run()
-    assert world.judge.counts[Rare.RECOVERED] == 1
 
 
-def test_a_recovery_is_claimed_as_it_was_read() -> None:
-    """Between a look at a doubt and its claim, another recovery has begun, and its worker was killed."""
-    world = ProtocolWorld(Kind.FREE)
+def recovery_of_an_old_reading(world: ProtocolWorld) -> None:
+    """Between the look at a doubt and its claim, another recovery has begun and its worker was killed."""
     first, stopped, doomed = world.workers
     until(first, Point.WAIT)
     world.kill(first)
@@ -60,9 +78,77 @@ def test_a_recovery_is_claimed_as_it_was_read() -> None:
     until(doomed, Point.WAIT)
     world.kill(doomed)
     world.pass_until(world.store.row.state.lease_until)
-
-    stopped.move()
-
-    assert world.provider.under_way() != []
-    assert stopped.point is not Point.CHECK
+    while not stopped.idle and stopped.point is not Point.WAIT:
+        stopped.move()
     world.let_run()
+
+
+def spare_beside_a_recovery(world: ProtocolWorld) -> None:
+    """A late refusal promotes the spare while the refused token is being presented once more."""
+    _, second, third = late_landing_during_a_recovery(world)
+    world.provider.end(world.provider.under_way()[0], Fate.ANSWERED)
+    until(second, None)
+    assert len(world.store.spares) == 1
+    refused, recovering = second, third
+    wait_until_due(world)
+    until(refused, Point.WAIT)
+    doubt(world, recovering)
+    until(recovering, Point.WAIT)
+    until(refused, None)
+    assert world.store.spares == []
+    until(world.workers[0], None if is_held_off(world) else Point.WAIT)
+    world.let_run()
+
+
+def refresh_beside_a_recovery(world: ProtocolWorld) -> None:
+    """What landed late is refreshed by force as soon as the other's lease is over, and its call is not."""
+    first, second, _ = world.workers
+    until(first, Point.WAIT)
+    doubt(world, second)
+    until(second, Point.CHECK)
+    until(first, None)
+    world.pass_time(timedelta(seconds=24))
+    until(second, Point.WAIT)
+    world.kill(second)
+    world.pass_time(timedelta(seconds=37))
+    until(first, None if is_held_off(world) else Point.WAIT, FORCED)
+    world.let_run()
+
+
+@pytest.mark.parametrize("sound", [True, False], ids=["", "mutant"])
+@pytest.mark.parametrize(
+    ("history", "kind", "mutant"),
+    [
+        (slow_and_killed, Kind.FREE, Mutant.SETTLED_FROM_CLAIM),
+        (recovery_of_an_old_reading, Kind.FREE, Mutant.RECOVERY_AS_FOUND),
+        (spare_beside_a_recovery, Kind.FORKING, Mutant.RIVALS_IGNORED),
+        (refresh_beside_a_recovery, Kind.FREE, Mutant.RIVALS_IGNORED),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_never_two_at_once(
+    history: Callable[[ProtocolWorld], None], kind: Kind, mutant: Mutant, sound: bool
+) -> None:
+    """Two presentations of one grant are under way at once only without the safeguard against it."""
+    if sound:
+        history(ProtocolWorld(kind))
+        return
+    with pytest.raises(Violation) as found:
+        history(ProtocolWorld(kind, frozenset({mutant})))
+    assert found.value.kind is Wrong.CONCURRENT
+
+
+def test_nobody_is_blamed_for_a_grant_that_a_recovery_killed() -> None:
+    """The late answer lands in it, and its refusal is told as a rotation that was probably lost."""
+    world = ProtocolWorld(Kind.STRICT)
+    late_landing_during_a_recovery(world)
+    assert world.store.row.state.last_error_code == PRESENTED_TWICE
+
+    world.let_run()
+
+    state = world.store.row.state
+    assert (state.status, state.reauth_reason) == (
+        Status.NEEDS_REAUTH,
+        ReauthReason.ROTATION_PROBABLY_LOST,
+    )
+    assert world.judge.counts[Rare.ROTATION_LOST] == 1

@@ -17,7 +17,7 @@ from domain.asks import HeldByAnother, Lapsed, Recover, RefreshAsk, Settled, sta
 from domain.errors import NotSent, OutcomeUnknown, ProviderError
 from domain.policy import InDoubt, NeedsReauth, RetryAt, Verdict, after_failure, recovery_at, sent_by
 from domain.schedule import after_answer
-from domain.token import Answer, Credentials, Status
+from domain.token import Answer, Credentials, Status, TokenState
 from storage.activity import Note
 from storage.tokens.claims import ClaimCondition
 from storage.tokens.failing import FailureRecord
@@ -124,11 +124,11 @@ class Worker:
                 case Settled() | HeldByAnother():
                     return
                 case Lapsed() if token.attempt_id is not None and token.presented_at is not None:
-                    at = recovery_at(token, facts, presented_at=sent_by(token, facts, now=now), now=now)
+                    at = recovery_at(token, facts, presented_at=self._sent_by(token, now), now=now)
                     yield Point.MARK
                     world.mark_lapsed(token.attempt_id, at)
                 case Recover():
-                    at = recovery_at(token, facts, presented_at=sent_by(token, facts, now=now), now=now)
+                    at = recovery_at(token, facts, presented_at=self._sent_by(token, now), now=now)
                     if Mutant.NO_SETTLING in world.store.mutants:
                         at = now
                     if at > now and token.attempt_id is not None:
@@ -143,6 +143,11 @@ class Worker:
                         return
                 case _:
                     pass
+
+    def _sent_by(self, token: TokenState, now: datetime) -> datetime:
+        if Mutant.SETTLED_FROM_CLAIM in self.world.store.mutants:
+            return token.presented_at or now
+        return sent_by(token, facts_of(self.world.provider.kind), now=now)
 
     def _present(self, held: Held, attempt_id: UUID, began: float, *, recovery: bool) -> Moves:
         world, known, timing = self.world, self.monotonic(), self.world.provider.timing
