@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -19,6 +20,7 @@ SETTLING = timedelta(seconds=45)
 #: A worker of which nothing was heard may have sent as late as its lease allowed: the provider's thirty
 #: seconds count from the lease's end.
 SILENCE = timedelta(seconds=30)
+STAMPS = ("attempt_id", "lease_owner", "lease_until", "presented_at", "first_presented_at")
 ASKS = (SCHEDULED, DEMANDED, FORCED)
 
 
@@ -223,6 +225,33 @@ def test_many_at_once_make_one_recovery(world: World, beginning: str) -> None:
     refreshed = [result for result in results if result.outcome is Outcome.REFRESHED]
     assert len(refreshed) == world.presented(connected) == (beginning == "due")
     assert world.sim.incidents() == []
+
+
+@pytest.mark.parametrize(("slow", "sent"), [(24, True), (26, False)])
+def test_nothing_is_sent_that_does_not_fit_into_the_lease(
+    world: World, monkeypatch: pytest.MonkeyPatch, slow: float, sent: bool
+) -> None:
+    """The claim came back so late that fifteen of the forty seconds are not left: it is given back."""
+    connected = world.connect("strict")
+    other = world.wire()
+    # Between the claim and the send this process sees its clock, and nothing else, go on.
+    presentation = world.services.refresh._presentation
+    monkeypatch.setattr(presentation, "_clock", lambda: time.monotonic() + slow)
+
+    result = world.refresh(connected)
+
+    row = world.row(connected)
+    assert world.presented(connected) == sent
+    assert row["status"] == Status.ACTIVE
+    assert (row["presented_at"], row["first_presented_at"], row["lease_until"], row["attempt_id"]) == (
+        None,
+    ) * 4
+    if sent:
+        assert result.outcome is Outcome.REFRESHED
+    else:
+        assert (result.outcome, result.code) == (Outcome.DEFERRED, "lease_too_short")
+        assert world.refresh(connected, services=other).outcome is Outcome.REFRESHED
+        assert world.presented(connected) == 1
 
 
 @pytest.mark.acceptance

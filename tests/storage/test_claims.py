@@ -98,6 +98,17 @@ ALWAYS = ClaimCondition.force()
             ClaimCondition.on_demand(MINUTE),
             True,
         ),
+        # Due and about to expire, and still not before the minimum interval is over.
+        (
+            "last_refreshed_at = now() - interval '50 s', expires_at = now() + interval '50 s'",
+            ClaimCondition.on_demand(MINUTE),
+            False,
+        ),
+        (
+            "last_refreshed_at = now() - interval '61 s', expires_at = now() + interval '50 s'",
+            ClaimCondition.on_demand(MINUTE),
+            True,
+        ),
         (
             "refresh_due_at = now() + interval '9 hours', expires_at = now() + interval '70 s'",
             ClaimCondition.on_demand(MINUTE),
