@@ -9,6 +9,7 @@ from uuid import UUID
 
 from domain.token import Credentials, TokenState
 from storage.tokens.claims import ClaimCondition, ClaimKind
+from storage.tokens.landing import Landing
 
 MINUTE: Final = timedelta(minutes=1)
 
@@ -42,6 +43,19 @@ class Held:
     state: TokenState
     now: datetime
     refresh: str | None
+
+
+def spare_of(landing: Landing) -> Spare:
+    """What is kept of an answer that came when the version had moved on."""
+    schedule = landing.schedule
+    return Spare(
+        landing.attempt_id,
+        landing.grant_id,
+        landing.presented_version,
+        landing.credentials,
+        schedule.issued_at,
+        schedule.expires_at,
+    )
 
 
 def in_the_clear(credentials: Credentials) -> tuple[str, str | None]:

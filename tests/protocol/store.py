@@ -20,7 +20,7 @@ from storage.tokens.claims import ClaimCondition
 from storage.tokens.failing import FailureRecord
 from storage.tokens.landing import AlreadyLanded, Gone, Landed, Landing, LandResult, Superseded
 from tests.protocol.mutants import Mutant
-from tests.protocol.rows import Held, Row, Spare, in_the_clear, is_asked_for, is_due, is_free
+from tests.protocol.rows import Held, Row, Spare, in_the_clear, is_asked_for, is_due, is_free, spare_of
 
 LIVING: Final = (Status.ACTIVE, Status.IN_DOUBT)
 
@@ -130,17 +130,7 @@ class ModelStore:
             return AlreadyLanded(state.version)
         if any(spare.attempt_id == landing.attempt_id for spare in self.spares):
             return AlreadyLanded(state.version)
-        schedule = landing.schedule
-        self.spares.append(
-            Spare(
-                landing.attempt_id,
-                landing.grant_id,
-                landing.presented_version,
-                landing.credentials,
-                schedule.issued_at,
-                schedule.expires_at,
-            )
-        )
+        self.spares.append(spare_of(landing))
         return Superseded(state.version)
 
     def _land(self, landing: Landing) -> Landed:

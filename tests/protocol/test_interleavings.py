@@ -40,6 +40,10 @@ def wait_until_due(world: ProtocolWorld) -> None:
     world.pass_until(state.refresh_due_at, state.not_before, state.lease_until)
 
 
+def status_of(world: ProtocolWorld) -> Status:
+    return world.store.row.state.status
+
+
 def is_held_off(world: ProtocolWorld) -> bool:
     moment = world.store.row.state.not_before
     return moment is not None and moment > world.clock.now
@@ -152,3 +156,37 @@ def test_nobody_is_blamed_for_a_grant_that_a_recovery_killed() -> None:
         ReauthReason.ROTATION_PROBABLY_LOST,
     )
     assert world.judge.counts[Rare.ROTATION_LOST] == 1
+
+
+def test_a_late_answer_raises_the_dead() -> None:
+    """Declared dead for a refusal, the grant comes back with the answer that somebody still held."""
+    world = ProtocolWorld(Kind.FORKING)
+    first, second, third = world.workers
+    until(first, Point.WAIT)
+    doubt(world, third)
+    world.revoke()
+    until(second, Point.WAIT)
+    world.provider.end(world.provider.under_way()[-1], Fate.ANSWERED)
+    until(second, None)
+    assert status_of(world) is Status.NEEDS_REAUTH
+
+    until(first, None)
+
+    assert status_of(world) is Status.ACTIVE
+    assert world.judge.counts[Rare.RAISED_THE_DEAD] == 1
+
+
+def test_a_recovery_may_be_overtaken_between_its_claim_and_its_send() -> None:
+    """No statement lies between the two, so the answer that lands there comes too late to stop it."""
+    world = ProtocolWorld(Kind.WINDOW)
+    first, second, third = world.workers
+    until(first, Point.WAIT)
+    doubt(world, third)
+    until(second, Point.SEND)
+    until(first, None)
+
+    until(second, None if second.idle else Point.WAIT)
+
+    assert world.judge.counts[Rare.OVERTAKEN] == 1
+    world.let_run()
+    assert world.store.row.state.status is Status.ACTIVE
