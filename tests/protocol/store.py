@@ -89,13 +89,16 @@ class ModelStore:
             return False
         doubted = state.status is Status.IN_DOUBT
         still = doubted and state.presented_at != state.first_presented_at
+        due = state.refresh_due_at
+        if doubted and not still:
+            due = min(due or self.clock(), self.clock())
         self._change(
             status=Status.ACTIVE if doubted and not still else state.status,
             attempt_id=None,
             lease_until=None,
             presented_at=None,
             first_presented_at=state.first_presented_at if still else None,
-            refresh_due_at=refresh_due_at or state.refresh_due_at,
+            refresh_due_at=refresh_due_at or due,
         )
         return True
 

@@ -225,18 +225,19 @@ def test_a_released_recovery_leaves_the_doubt(bench: Bench) -> None:
 
 
 def test_a_frozen_holder_that_sent_nothing_ends_its_own_doubt(bench: Bench) -> None:
-    """A lease that lapsed before the send is no doubt once its holder says so."""
+    """A lease that lapsed before the send is no doubt once its holder says so; the refresh is due again."""
     connection_id = bench.new()
     frozen = bench.claimed(connection_id)
     attempt_id = frozen.state.attempt_id or UUID(int=0)
     bench.set(connection_id, "lease_until = clock_timestamp() - interval '1 second'")
-    assert bench.store.mark_lapsed(connection_id, attempt_id=attempt_id, recover_at=now())
+    assert bench.store.mark_lapsed(connection_id, attempt_id=attempt_id, recover_at=now() + HOUR)
 
     assert bench.store.release(connection_id, attempt_id)
 
     read = bench.store.read(connection_id)
     assert read is not None
     assert (read[1].status, read[1].first_presented_at) == (Status.ACTIVE, None)
+    assert bench.claim(connection_id) is not None
 
 
 def test_find_names_the_connection(bench: Bench) -> None:
