@@ -28,6 +28,10 @@ from domain.token import RESTORED, ReauthReason, Status, TokenState
 LAST_RESORT_MARGIN: Final = timedelta(seconds=10)
 #: From here on a failing connection is worth a person's attention, although it is still being retried.
 FAILURES_WORTH_AN_ALERT: Final = 5
+#: The last error of a row into which an answer landed although its refresh token had been presented once more
+#: since. The provider may take that for reuse, or may have replaced what has landed; if it refuses next, a
+#: rotation was lost by it, and the user has most likely revoked nothing.
+PRESENTED_TWICE: Final = "presented_twice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,9 @@ def recovery_at(
     Never before the provider has had its settling time. Where repeating is allowed, at once after it; where
     it is not known to be allowed, as late as the access token still serves, because every minute is one in
     which the lost answer may still turn up.
+
+    Args:
+        presented_at: When it was sent, at the latest; see `sent_by` where nobody has said.
     """
     timing = timing_of(facts)
     settled = max(now, presented_at + timing.deadline + timing.settling)
@@ -114,6 +121,18 @@ def recovery_at(
     if replay is not Replay.LAST_RESORT or token.expires_at is None:
         return settled
     return max(settled, token.expires_at - timing.deadline - LAST_RESORT_MARGIN)
+
+
+def sent_by(token: TokenState, facts: ProviderFacts, *, now: datetime) -> datetime:
+    """Return the instant by which the row's unanswered presentation was sent, if it was sent at all.
+
+    A worker that is never heard of again may have been slow, or stopped, between its claim and its send, and
+    has sent up to a deadline before its lease's end. One that has written its doubt down has given the lease
+    back, and its recovery is planned already, from the send itself.
+    """
+    if token.lease_until is not None:
+        return token.lease_until - timing_of(facts).deadline
+    return token.presented_at or now
 
 
 def window_has_room(token: TokenState, facts: ProviderFacts, *, now: datetime) -> bool:
@@ -127,13 +146,20 @@ def window_has_room(token: TokenState, facts: ProviderFacts, *, now: datetime) -
 
 
 def after_failure(
-    token: TokenState, facts: ProviderFacts, error: ProviderError, *, now: datetime, jitter: float
+    token: TokenState,
+    facts: ProviderFacts,
+    error: ProviderError,
+    *,
+    now: datetime,
+    jitter: float,
+    sent_at: datetime | None = None,
 ) -> Verdict:
     """Decide what a failed presentation means for the token and for its provider.
 
     Args:
         token: The row as it was claimed; its status is IN_DOUBT for a recovery attempt.
         error: How the presentation failed.
+        sent_at: When it was sent; None: nothing was sent, or `sent_by` is all that is known.
     """
     failures = token.failures + 1
     wait = backoff(failures, lifetime=token.lifetime, jitter=jitter, retry_after=error.retry_after)
@@ -145,7 +171,8 @@ def after_failure(
         case GrantRejected():
             becomes = NeedsReauth(_why_rejected(token, facts, now=now))
         case OutcomeUnknown():
-            recover_at = recovery_at(token, facts, presented_at=token.presented_at or now, now=now)
+            presented_at = sent_at or sent_by(token, facts, now=now)
+            recover_at = recovery_at(token, facts, presented_at=presented_at, now=now)
             # An unanswered recovery is a new doubt with one attempt of its own, later than the one before.
             becomes = InDoubt(max(recover_at, now + wait) if doubtful else recover_at)
         case _:
@@ -165,7 +192,11 @@ def _why_rejected(token: TokenState, facts: ProviderFacts, *, now: datetime) -> 
     """Tell honestly why a grant is refused: after a doubt, a lost rotation is likelier than a revocation."""
     if token.status is Status.IN_DOUBT and token.last_error_code == RESTORED:
         return ReauthReason.ROTATION_PROBABLY_LOST
-    if token.status is not Status.IN_DOUBT or replay_of(facts) is Replay.FREELY:
+    if replay_of(facts) is Replay.FREELY:
+        return ReauthReason.GRANT_REJECTED
+    if token.last_error_code == PRESENTED_TWICE:
+        return ReauthReason.ROTATION_PROBABLY_LOST
+    if token.status is not Status.IN_DOUBT:
         return ReauthReason.GRANT_REJECTED
     if replay_of(facts) is Replay.WITHIN_WINDOW and window_has_room(token, facts, now=now):
         return ReauthReason.GRANT_REJECTED

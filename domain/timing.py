@@ -13,16 +13,20 @@ ROOMY: Final = Timing(
 )
 #: For windows that leave little room. Five seconds still cover a slow token endpoint's p99.
 TIGHT: Final = Timing(
-    deadline=timedelta(seconds=5), lease=timedelta(seconds=12), settling=timedelta(seconds=5)
+    deadline=timedelta(seconds=5), lease=timedelta(seconds=10), settling=timedelta(seconds=5)
 )
 #: The longest a lapsed lease stays unnoticed while beat ticks: the scheduler's mark (30 s) and two ticks.
 DISCOVERY: Final = timedelta(seconds=40)
+#: The longest that a presentation may be under way after its claim, at any provider.
+LONGEST_UNDER_WAY: Final = ROOMY.lease + ROOMY.settling
 
 
 def needed_window(timing: Timing) -> timedelta:
-    """Return the shortest replay window in which a killed worker's presentation can be repeated in time."""
-    settled = max(timing.lease, timing.deadline + timing.settling)
-    return settled + DISCOVERY + timing.deadline
+    """Return the shortest replay window in which a killed worker's presentation can be repeated in time.
+
+    It may have been sent as late as a deadline before its lease's end, and settles from there.
+    """
+    return timing.lease + timing.settling + DISCOVERY + timing.deadline
 
 
 def timing_of(facts: ProviderFacts) -> Timing:

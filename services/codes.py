@@ -21,6 +21,7 @@ MESSAGES: Final = {
     "rate_limited": "the provider asked us to stay away",
     "grant_rejected": "the provider does not honour this grant any more; the user must reconnect",
     "rotation_probably_lost": "a rotated refresh token was probably lost; the user must reconnect",
+    "presented_twice": "the token before was presented twice; the other call must come to its end first",
     "token_revoked": "the provider does not accept this token any more; the user must reconnect",
     "refused_under_hold": "the provider refuses many grants at once; it is tried again, see the open alert",
     "busy": "too many callers wait for this provider already",

@@ -56,11 +56,16 @@ class FailedAttempts:
         error: ProviderError,
         *,
         now: datetime,
+        sent_at: datetime,
     ) -> RefreshResult | None:
-        """Write a failed presentation down as the policy decides; None if the row has moved on from it."""
+        """Write a failed presentation down as the policy decides; None if the row has moved on from it.
+
+        Args:
+            sent_at: When it was sent, by Postgres' clock.
+        """
         ref, token = claimed.ref, claimed.state
         scope = provider.scope_of(token.tenant)
-        verdict = after_failure(token, provider.facts, error, now=now, jitter=self._jitter())
+        verdict = after_failure(token, provider.facts, error, now=now, jitter=self._jitter(), sent_at=sent_at)
         if isinstance(verdict.token, NeedsReauth) and self._withheld(scope, ref.connection_id):
             # No spare is tried either: it would take the place of a token that is probably good.
             verdict = withheld(verdict, token, now=now, jitter=self._jitter())

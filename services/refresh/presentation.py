@@ -97,7 +97,14 @@ class Presentation:
         try:
             answer = self._client.present(request, deadline=deadline, began=sent_at)
         except ProviderError as error:
-            return self._failures.failed(claimed, provider, attempt_id, error, now=self._now(claimed, known))
+            return self._failures.failed(
+                claimed,
+                provider,
+                attempt_id,
+                error,
+                now=self._now(claimed, known),
+                sent_at=self._since(claimed, known, sent_at),
+            )
         return self._commit(
             claimed, provider, attempt_id, answer, self._since(claimed, known, sent_at), known, flight
         )

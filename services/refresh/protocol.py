@@ -218,6 +218,7 @@ class RefreshProtocol:
                     began = self._clock()
                     claimed = self._tokens.claim_recovery(
                         connection_id,
+                        seen=token.attempt_id,
                         attempt_id=attempt_id,
                         owner=self._owner,
                         lease=timing.lease,

@@ -125,10 +125,12 @@ class Recorder:
             ServiceUnavailable: Postgres stayed away: nobody knows whether there is one, so nobody is
                 declared dead.
         """
-        token = claimed.state
+        token, attempt_id = claimed.state, claimed.state.attempt_id
+        if attempt_id is None:
+            raise AssertionError("unreachable: a claim stamps its attempt")
         return self.patiently(
             lambda: self._tokens.promote_spare(
-                token.connection_id, grant_id=token.grant_id, version=token.version
+                token.connection_id, grant_id=token.grant_id, version=token.version, attempt_id=attempt_id
             ),
             token.connection_id,
         )

@@ -11,7 +11,7 @@ import structlog
 
 from domain.doubt import Presenter, waits_until
 from domain.errors import SealBroken, ServiceUnavailable
-from domain.policy import recovery_at
+from domain.policy import recovery_at, sent_by
 from domain.token import Status, TokenState
 from services.incidents import Incidents
 from services.providers import ReadyProvider
@@ -57,7 +57,8 @@ class Recovery:
         """Put a row whose worker vanished in doubt: sent or not, nobody can tell."""
         if token.attempt_id is None or token.presented_at is None:
             return
-        recover_at = recovery_at(token, provider.facts, presented_at=token.presented_at, now=now)
+        presented_at = sent_by(token, provider.facts, now=now)
+        recover_at = recovery_at(token, provider.facts, presented_at=presented_at, now=now)
         if self._tokens.mark_lapsed(token.connection_id, attempt_id=token.attempt_id, recover_at=recover_at):
             log.warning(
                 "in_doubt", connection_id=str(token.connection_id), attempt_id=str(token.attempt_id),
@@ -125,7 +126,8 @@ class Recovery:
         The policy may see its time later by now, because its replay window has closed meanwhile. And a doubt
         that was refused during a wave of refusals has its one honest attempt when the wave is over.
         """
-        at = recovery_at(token, provider.facts, presented_at=token.presented_at or now, now=now)
+        presented_at = sent_by(token, provider.facts, now=now)
+        at = recovery_at(token, provider.facts, presented_at=presented_at, now=now)
         if token.refused_at is not None and self._incidents.withholds(provider.scope_of(token.tenant)):
             # The end of the hold brings it forward; this is for an end that nobody was there to see.
             at = max(at, now + WITHHELD * (0.5 + 0.5 * self._jitter()))

@@ -178,7 +178,12 @@ def _plain_claim(kind: ClaimKind) -> Update:
 _CLAIMS: Final = {kind: _plain_claim(kind) for kind in ClaimKind}
 _CLAIM_RECOVERY: Final = (
     _claim(stamps={"first_presented_at": func.coalesce(tokens.c.first_presented_at, _STAMP.c.at)})
-    .where(_free(), tokens.c.status == literal_column("'in_doubt'"), _due())
+    .where(
+        _free(),
+        tokens.c.status == literal_column("'in_doubt'"),
+        tokens.c.attempt_id.is_not_distinct_from(bindparam("seen_attempt", type_=tokens.c.attempt_id.type)),
+        _due(),
+    )
     .returning(*STATE_COLUMNS, *SEALED_COLUMNS)
 )
 _READ: Final = select(*STATE_COLUMNS).where(
@@ -245,6 +250,7 @@ class Claims(StoreBase):
         self,
         connection_id: UUID,
         *,
+        seen: UUID | None,
         attempt_id: UUID,
         owner: str,
         lease: timedelta,
@@ -255,8 +261,18 @@ class Claims(StoreBase):
         `first_presented_at` stays, so replay windows go on counting from the first presentation, and
         `presented_at` differs from it from now on: the doubt has been presented again.
         `unless` as in `claim`.
+
+        Args:
+            seen: The attempt whose presentation is unresolved, as read when the time of recovery was judged;
+                None: there was none. Another one since then has a settling time of its own.
         """
-        parameters = {"wanted_id": connection_id, "new_attempt": attempt_id, "owner": owner, "lease": lease}
+        parameters = {
+            "wanted_id": connection_id,
+            "seen_attempt": seen,
+            "new_attempt": attempt_id,
+            "owner": owner,
+            "lease": lease,
+        }
         with single(self._auto) as connection:
             if unless():
                 return None

@@ -9,6 +9,7 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     DateTime,
+    Interval,
     LargeBinary,
     Select,
     Text,
@@ -20,10 +21,14 @@ from sqlalchemy import (
     literal_column,
     not_,
     null,
+    or_,
     select,
     update,
 )
 
+from domain.policy import PRESENTED_TWICE
+from domain.timing import LONGEST_UNDER_WAY
+from domain.token import ReauthReason
 from storage.activity import noting
 from storage.schema import SPENT_KEPT, connections, tokens
 
@@ -33,6 +38,16 @@ _ATTEMPT: Final = bindparam("by_attempt", type_=tokens.c.attempt_id.type)
 #: Another attempt holds a live lease: it may still be presenting the token that is being replaced, and where
 #: that one stays in use (`keep_refresh`) nobody else may present it before the lease has run out.
 _HELD_BY_ANOTHER: Final = and_(tokens.c.attempt_id != _ATTEMPT, tokens.c.lease_until > func.clock_timestamp())
+#: Another attempt has presented the token that is being replaced, and nobody knows what became of that.
+_RIVALLED: Final = and_(tokens.c.attempt_id != _ATTEMPT, tokens.c.presented_at.is_not(None))
+#: When the provider has come to an end with it for certain. Until then the next token waits.
+RIVAL_ENDED: Final[ColumnElement[Any]] = tokens.c.presented_at + literal_column(
+    f"interval '{LONGEST_UNDER_WAY.total_seconds():g} seconds'", Interval
+)
+_PRESENTED_TWICE: Final = or_(
+    _RIVALLED,
+    tokens.c.reauth_reason == literal_column(f"'{ReauthReason.ROTATION_PROBABLY_LOST}'"),
+)
 #: The refresh token has changed. Digests of the new one are given under every key of the ring, or a token
 #: that stayed while the ring's first key changed would be taken for spent.
 _REPLACED: Final = and_(
@@ -79,7 +94,7 @@ def _values() -> dict[str, object]:
         # Checks keep their own pace: hourly refreshes would otherwise put a daily check off for ever.
         "check_due_at": func.coalesce(tokens.c.check_due_at, bindparam("new_check_due_at", type_=_INSTANT)),
         "refresh_enqueued_until": null(),
-        "not_before": null(),
+        "not_before": case((_RIVALLED, RIVAL_ENDED), else_=null()),
         "attempt_id": null(),
         "lease_owner": case((_HELD_BY_ANOTHER, tokens.c.lease_owner), else_=null()),
         "lease_until": case((_HELD_BY_ANOTHER, tokens.c.lease_until), else_=null()),
@@ -89,7 +104,9 @@ def _values() -> dict[str, object]:
         "failures": literal_column("0"),
         # A refused access token causes one refresh; whether the new one is refused, only a check can tell.
         "check_failures": case((_LIVING, tokens.c.check_failures), else_=literal_column("0")),
-        "last_error_code": null(),
+        "last_error_code": case(
+            (_PRESENTED_TWICE, literal_column(f"'{PRESENTED_TWICE}'", Text)), else_=null()
+        ),
         "last_refreshed_at": func.clock_timestamp(),
         "reauth_reason": null(),
         "refused_at": null(),

@@ -17,20 +17,23 @@ _NOW: Final = func.clock_timestamp()
 _IN_DOUBT: Final = tokens.c.status == literal_column("'in_doubt'")
 #: An earlier attempt than the releasing one left a doubt; without that, the token was never presented.
 _STILL_DOUBTED: Final = and_(_IN_DOUBT, tokens.c.presented_at != tokens.c.first_presented_at)
+_ENDED: Final = and_(_IN_DOUBT, not_(_STILL_DOUBTED))
 _RESCHEDULED: Final = bindparam("due_at", type_=DateTime(timezone=True))
 _RELEASE: Final = (
     update(tokens)
     .where(tokens.c.connection_id == bindparam("wanted_id"), tokens.c.attempt_id == bindparam("held_by"))
     .values(
-        status=case(
-            (and_(_IN_DOUBT, not_(_STILL_DOUBTED)), literal_column("'active'")), else_=tokens.c.status
-        ),
+        status=case((_ENDED, literal_column("'active'")), else_=tokens.c.status),
         attempt_id=null(),
         lease_owner=null(),
         lease_until=null(),
         presented_at=null(),
         first_presented_at=case((_STILL_DOUBTED, tokens.c.first_presented_at), else_=null()),
-        refresh_due_at=func.coalesce(_RESCHEDULED, tokens.c.refresh_due_at),
+        refresh_due_at=func.coalesce(
+            _RESCHEDULED,
+            # The time of the recovery, which may be just before expiry, goes with the doubt.
+            case((_ENDED, func.least(tokens.c.refresh_due_at, _NOW)), else_=tokens.c.refresh_due_at),
+        ),
         # With a new time the scheduler's mark of the old one would only be in the way.
         refresh_enqueued_until=case((_RESCHEDULED.is_(None), tokens.c.refresh_enqueued_until), else_=null()),
     )
@@ -82,7 +85,8 @@ class Releases(StoreBase):
         its holder is the one who knows that nothing was sent.
 
         Args:
-            refresh_due_at: When to act next; None leaves the schedule alone.
+            refresh_due_at: When to act next; None leaves the schedule alone, or, with the end of a doubt,
+                makes the refresh due at once.
         """
         parameters = {"wanted_id": connection_id, "held_by": attempt_id, "due_at": refresh_due_at}
         with single(self._auto) as connection:

@@ -6,8 +6,22 @@ from typing import Any, Final
 from uuid import UUID
 
 from pydantic import SecretStr
-from sqlalchemy import Connection, Row, bindparam, delete, func, literal_column, null, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    literal_column,
+    null,
+    select,
+    update,
+)
 
+from domain.policy import PRESENTED_TWICE
 from domain.token import Credentials, Status
 from storage.activity import Note, record
 from storage.alerts import resolve_connections
@@ -15,7 +29,7 @@ from storage.engine import transaction
 from storage.schema import spare_tokens, tokens
 from storage.sealing import Sealer
 from storage.tokens.base import StoreBase
-from storage.tokens.landing_statements import SPENT_WITH_CURRENT
+from storage.tokens.landing_statements import RIVAL_ENDED, SPENT_WITH_CURRENT
 from storage.tokens.rows import spare_ref, token_ref
 
 _STANDING: Final = (
@@ -47,7 +61,7 @@ _SPARES: Final = (
 class Spares(StoreBase):
     """The part of the token store that brings spares back."""
 
-    def promote_spare(self, connection_id: UUID, *, grant_id: UUID, version: int) -> bool:
+    def promote_spare(self, connection_id: UUID, *, grant_id: UUID, version: int, attempt_id: UUID) -> bool:
         """Make the grant's newest unspent spare the row's next version, due at once; False if there is none.
 
         Called before a grant is declared dead, by the attempt that was refused. The row's refused refresh
@@ -56,11 +70,14 @@ class Spares(StoreBase):
 
         Args:
             version: The version that was refused; if the row has moved on from it, nothing is done.
+            attempt_id: The attempt that was refused. Where another one is presenting meanwhile, the spare
+                waits until the provider has come to an end with that.
 
         Raises:
             SealBroken: The spare cannot be opened with this key ring; nothing was changed.
         """
         fence = {"wanted_id": connection_id, "of_grant": grant_id, "at_version": version}
+        rivalled = and_(tokens.c.attempt_id != attempt_id, tokens.c.presented_at.is_not(None))
         with self._sealer.pinned() as sealer, transaction(self._engine) as connection:
             row = connection.execute(_STANDING, fence).one_or_none()
             if row is None or row.status == Status.DISCONNECTED:
@@ -73,7 +90,8 @@ class Spares(StoreBase):
                     raise AssertionError("unreachable: only spares with a refresh token were selected")
                 # Not by the stored digest: the ring may have had another first key then.
                 if spent.isdisjoint(self._sealer.digests(refresh, connection_id)):
-                    self._promote(connection, row, spare, credentials.access_token, refresh, sealer)
+                    access = credentials.access_token
+                    self._promote(connection, row, spare, access, refresh, sealer, rivalled)
                     return True
             return False
 
@@ -85,6 +103,7 @@ class Spares(StoreBase):
         access: SecretStr,
         refresh: SecretStr,
         sealer: Sealer,
+        rivalled: ColumnElement[bool],
     ) -> None:
         connection_id, attempt_id = spare.connection_id, spare.attempt_id
         promotion = (
@@ -101,9 +120,12 @@ class Spares(StoreBase):
                 issued_at=spare.issued_at,
                 expires_at=spare.expires_at,
                 refresh_expires_at=null(),
-                refresh_due_at=func.clock_timestamp(),
+                refresh_due_at=case(
+                    (rivalled, func.greatest(RIVAL_ENDED, func.clock_timestamp())),
+                    else_=func.clock_timestamp(),
+                ),
                 refresh_enqueued_until=null(),
-                not_before=null(),
+                not_before=case((rivalled, RIVAL_ENDED), else_=null()),
                 attempt_id=null(),
                 lease_owner=null(),
                 lease_until=null(),
@@ -111,7 +133,8 @@ class Spares(StoreBase):
                 first_presented_at=null(),
                 committed_attempt_id=attempt_id,
                 # A spare may be refused like the token before it: failures go on counting.
-                last_error_code=null(),
+                # There is a spare because the same refresh token was presented more than once.
+                last_error_code=PRESENTED_TWICE,
                 reauth_reason=null(),
                 refused_at=null(),
                 alerted=literal_column("false"),

@@ -166,8 +166,9 @@ def test_recovery_waits_until_the_provider_has_settled(trouble: Trouble) -> None
     for name in trouble.struck:
         history = trouble.deployment.simulator.grant(name)["history"]
         lost, again = history[trouble.struck[name] - 1 :][:2]
-        # Forty seconds of lease from the claim, which came a moment before the request arrived.
-        assert again["started_at"] - lost["started_at"] > 38, history
+        # Forty seconds of lease from the claim, which came a moment before the request arrived, and thirty
+        # in which the provider settles.
+        assert again["started_at"] - lost["started_at"] > 65, history
 
 
 def test_what_the_flush_took_is_enqueued_again_and_presented_once(trouble: Trouble) -> None:

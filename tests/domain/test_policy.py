@@ -19,7 +19,16 @@ from domain.errors import (
     Refused,
     Unavailable,
 )
-from domain.policy import HoldReason, InDoubt, NeedsReauth, RetryAt, after_failure, recovery_at
+from domain.policy import (
+    PRESENTED_TWICE,
+    HoldReason,
+    InDoubt,
+    NeedsReauth,
+    RetryAt,
+    after_failure,
+    recovery_at,
+    sent_by,
+)
 from domain.provider import ProviderFacts
 from domain.timing import timing_of
 from domain.token import ReauthReason, Status
@@ -87,6 +96,35 @@ def test_a_plain_provider_is_recovered_after_its_settling_time() -> None:
     assert at == NOW + timing.deadline + timing.settling
 
 
+@pytest.mark.parametrize("facts", [PLAIN, WINDOWED, STRICT], ids=["plain", "windowed", "strict"])
+def test_a_silent_workers_send_is_taken_to_be_as_late_as_its_lease_allowed(facts: ProviderFacts) -> None:
+    """Slow between claim and send and killed after it: the provider has its settling time from there."""
+    timing = timing_of(facts)
+    silent = token(presented_at=NOW, lease_until=NOW + timing.lease, expires_at=NOW)
+    last_send = NOW + timing.lease - timing.deadline
+
+    presented_at = sent_by(silent, facts, now=NOW + timing.lease)
+    at = recovery_at(silent, facts, presented_at=presented_at, now=NOW + timing.lease)
+
+    assert at == last_send + timing.deadline + timing.settling
+
+
+def test_a_doubt_that_was_written_down_counts_from_its_own_send() -> None:
+    """The worker that gave up knows when it sent; its claim may have been much earlier."""
+    timing = timing_of(PLAIN)
+    claimed = token(presented_at=NOW, lease_until=NOW + timing.lease)
+    sent_at = NOW + seconds(20)
+    gave_up_at = sent_at + timing.deadline
+
+    verdict = after_failure(
+        claimed, PLAIN, OutcomeUnknown("timed_out"), now=gave_up_at, jitter=0.5, sent_at=sent_at
+    )
+
+    assert verdict.token == InDoubt(gave_up_at + timing.settling)
+    given_back = token(presented_at=NOW, lease_until=None)
+    assert sent_by(given_back, PLAIN, now=gave_up_at) == NOW
+
+
 def test_a_window_is_used_inside_it() -> None:
     """The repeated presentation begins and ends within the provider's replay window."""
     at = recovery_at(token(), WINDOWED, presented_at=NOW, now=NOW)
@@ -127,6 +165,26 @@ def test_a_refusal_after_a_doubt_is_told_honestly(
     """Where a rotation was probably lost, nobody is told that the user revoked access."""
     since = None if first_presented is None else NOW - seconds(first_presented)
     refused = token(status=status, first_presented_at=since, presented_at=NOW)
+
+    verdict = after_failure(refused, facts, GrantRejected("invalid_grant"), now=NOW, jitter=0.5)
+
+    assert verdict.token == NeedsReauth(reason)
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        (PLAIN, ReauthReason.GRANT_REJECTED),
+        (WINDOWED, ReauthReason.ROTATION_PROBABLY_LOST),
+        (STRICT, ReauthReason.ROTATION_PROBABLY_LOST),
+    ],
+    ids=["plain", "windowed", "strict"],
+)
+def test_a_refusal_after_a_double_presentation_is_told_honestly(
+    facts: ProviderFacts, reason: ReauthReason
+) -> None:
+    """The late answer landed, and what was presented meanwhile has cost the grant: nobody revoked it."""
+    refused = token(presented_at=NOW, first_presented_at=NOW, last_error_code=PRESENTED_TWICE)
 
     verdict = after_failure(refused, facts, GrantRejected("invalid_grant"), now=NOW, jitter=0.5)
 

@@ -17,13 +17,19 @@ ROTATES = Rotation.SINGLE_USE
 
 @given(window=st.integers(0, 86400))
 def test_a_killed_workers_presentation_can_be_repeated_inside_a_usable_window(window: int) -> None:
-    """Lease or settling, discovery, and one more deadline: all of it fits, or the window counts as none."""
+    """Lease, settling, discovery, and one more deadline: all of it fits, or the window counts as none."""
     provider = facts(ROTATES, seconds(window))
     timing = timing_of(provider)
 
     if replay_of(provider) is Replay.WITHIN_WINDOW:
-        recovered_by = max(timing.lease, timing.deadline + timing.settling) + DISCOVERY + timing.deadline
+        recovered_by = timing.lease + timing.settling + DISCOVERY + timing.deadline
         assert recovered_by <= seconds(window)
+
+
+def test_a_minute_is_a_window_that_can_be_used() -> None:
+    """The shortest window that is: a minute is what providers with a short grace mostly give."""
+    assert replay_of(facts(ROTATES, seconds(60))) is Replay.WITHIN_WINDOW
+    assert replay_of(facts(ROTATES, seconds(59))) is Replay.LAST_RESORT
 
 
 @pytest.mark.parametrize(

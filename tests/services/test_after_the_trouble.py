@@ -123,6 +123,7 @@ def test_a_recovery_is_not_claimed_before_its_time(world: World) -> None:
 
     claimed = world.services.tokens.claim_recovery(
         connected.id,
+        seen=world.row(connected)["attempt_id"],
         attempt_id=world.row(connected)["grant_id"],
         owner="test",
         lease=timedelta(seconds=40),

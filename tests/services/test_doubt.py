@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -16,6 +17,10 @@ from tests.services.world import DEMANDED, FORCED, SCHEDULED, Connected, World
 pytestmark = pytest.mark.servers
 #: Fifteen seconds for the call, thirty for the provider to come to an end with it.
 SETTLING = timedelta(seconds=45)
+#: A worker of which nothing was heard may have sent as late as its lease allowed: the provider's thirty
+#: seconds count from the lease's end.
+SILENCE = timedelta(seconds=30)
+STAMPS = ("attempt_id", "lease_owner", "lease_until", "presented_at", "first_presented_at")
 ASKS = (SCHEDULED, DEMANDED, FORCED)
 
 
@@ -161,8 +166,9 @@ def test_a_killed_worker_leaves_a_doubt_and_never_a_plain_claim(world: World) ->
     row = world.row(connected)
     assert (row["status"], row["last_error_code"]) == (Status.IN_DOUBT, "lease_lapsed")
     assert row["attempt_id"] == abandoned.state.attempt_id
+    world.pass_time(SILENCE - timedelta(seconds=2), connected)
     untouched(world, connected)
-    world.pass_time(timedelta(seconds=5), connected)
+    world.pass_time(timedelta(seconds=2), connected)
     assert world.refresh(connected).outcome is Outcome.REFRESHED
     assert world.kinds(connected) == ["imported", "in_doubt", "refreshed"]
     assert world.presented(connected) == 1
@@ -179,7 +185,7 @@ def test_a_recovery_whose_worker_was_killed_settles_as_well(world: World) -> Non
     results = untouched(world, connected)
 
     assert {result.code for result in results} == {"in_doubt"}
-    world.pass_time(timedelta(seconds=5), connected)
+    world.pass_time(SILENCE, connected)
     assert world.refresh(connected).outcome is Outcome.REFRESHED
     assert world.sim.incidents() == []
 
@@ -204,7 +210,7 @@ def test_many_at_once_make_one_recovery(world: World, beginning: str) -> None:
     world.pass_time(timedelta(seconds=41), connected)
     if beginning == "due":
         world.refresh(connected)
-        world.pass_time(timedelta(seconds=5), connected)
+        world.pass_time(SILENCE, connected)
     services = (world.services, world.wire())
     barrier = threading.Barrier(20)
 
@@ -219,6 +225,33 @@ def test_many_at_once_make_one_recovery(world: World, beginning: str) -> None:
     refreshed = [result for result in results if result.outcome is Outcome.REFRESHED]
     assert len(refreshed) == world.presented(connected) == (beginning == "due")
     assert world.sim.incidents() == []
+
+
+@pytest.mark.parametrize(("slow", "sent"), [(24, True), (26, False)])
+def test_nothing_is_sent_that_does_not_fit_into_the_lease(
+    world: World, monkeypatch: pytest.MonkeyPatch, slow: float, sent: bool
+) -> None:
+    """The claim came back so late that fifteen of the forty seconds are not left: it is given back."""
+    connected = world.connect("strict")
+    other = world.wire()
+    # Between the claim and the send this process sees its clock, and nothing else, go on.
+    presentation = world.services.refresh._presentation
+    monkeypatch.setattr(presentation, "_clock", lambda: time.monotonic() + slow)
+
+    result = world.refresh(connected)
+
+    row = world.row(connected)
+    assert world.presented(connected) == sent
+    assert row["status"] == Status.ACTIVE
+    assert (row["presented_at"], row["first_presented_at"], row["lease_until"], row["attempt_id"]) == (
+        None,
+    ) * 4
+    if sent:
+        assert result.outcome is Outcome.REFRESHED
+    else:
+        assert (result.outcome, result.code) == (Outcome.DEFERRED, "lease_too_short")
+        assert world.refresh(connected, services=other).outcome is Outcome.REFRESHED
+        assert world.presented(connected) == 1
 
 
 @pytest.mark.acceptance

@@ -119,6 +119,21 @@ def test_an_expiry_is_never_later_than_the_providers(world: World) -> None:
     assert theirs - 1.5 <= ours.timestamp() <= theirs + 0.05
 
 
+def test_an_expiry_counts_from_the_moment_the_request_began(world: World) -> None:
+    """The provider's clock may have started then: what the answer takes is not added to the token's life."""
+    slow = timedelta(seconds=1.5)
+    world.sim.configure("strict", latency=slow / timedelta(milliseconds=1))
+    connected = world.connect("strict")
+    asked_at = world.row(connected)["now"]
+
+    assert world.refresh(connected).outcome is Outcome.REFRESHED
+
+    row = world.row(connected)
+    began_at = row["expires_at"] - timedelta(hours=1)
+    assert began_at == row["issued_at"]
+    assert asked_at <= began_at <= row["last_refreshed_at"] - slow
+
+
 def test_a_scope_that_the_answer_names_is_stored(world: World) -> None:
     """An import without scopes learns them with the first answer."""
     connected = world.connect("strict")

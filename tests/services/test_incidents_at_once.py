@@ -67,7 +67,9 @@ def test_nobody_is_declared_dead_whose_row_has_moved_on(world: World) -> None:
 
     failures = world.services.refresh._presentation._failures
     refused = GrantRejected("invalid_grant")
-    result = failures.failed(claimed, provider, claimed.state.attempt_id, refused, now=claimed.now)
+    result = failures.failed(
+        claimed, provider, claimed.state.attempt_id, refused, now=claimed.now, sent_at=claimed.now
+    )
 
     assert result is None
     row = world.row(connected)

@@ -59,6 +59,27 @@ def test_a_late_answer_lands_whatever_the_status_has_become(world: World, status
         assert [what for what, _ in world.events()] == ["opened", "resolved"]
 
 
+def test_a_double_presentation_is_told_as_what_it_is(world: World) -> None:
+    """The late answer lands in a grant that the recovery has killed: nobody says that the user revoked it."""
+    connected = world.connect("strict")
+    worker, results = slow_refresh(world, connected)
+    world.pass_time(timedelta(seconds=41), connected)
+    assert world.refresh(connected).code == "in_doubt"
+    world.update(
+        "refresh_due_at = now(), expires_at = now(), presented_at = now() - interval '1 hour'", connected
+    )
+    assert world.refresh(connected).code == "rotation_probably_lost"
+
+    worker.join(30)
+    world.update("refresh_due_at = now(), not_before = NULL", connected)
+    refused = world.refresh(connected)
+
+    assert results[0].outcome is Outcome.REFRESHED
+    assert (refused.outcome, refused.code) == (Outcome.NEEDS_REAUTH, "rotation_probably_lost")
+    (alert,) = world.alerts()
+    assert alert["detail"]["reason"] == "rotation_probably_lost"
+
+
 def answer_to(world: World, connected: Connected, access: str, refresh: str) -> Landing:
     """An answer of somebody else's to the first version."""
     provider = world.services.desk.ready(connected.provider_id)
@@ -85,8 +106,8 @@ def test_a_spare_is_tried_before_a_grant_is_declared_dead(world: World) -> None:
     assert isinstance(world.services.tokens.land(other), Landed)
     worker.join(30)
     assert (results[0].outcome, results[0].version) == (Outcome.DEFERRED, 2)
-    # The lease that the landing left alone runs out.
-    world.update("refresh_due_at = now(), lease_until = now()", connected)
+    # The lease that the landing left alone runs out, and the provider has come to an end with the other call.
+    world.update("refresh_due_at = now(), lease_until = now(), not_before = NULL", connected)
 
     refused = world.refresh(connected)
     saved = world.refresh(connected)

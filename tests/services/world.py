@@ -172,7 +172,10 @@ class World:
         """Claim as a worker does that will never be heard of again."""
         tokens = self.services.tokens
         if recovery:
-            claimed = tokens.claim_recovery(connected.id, attempt_id=uuid4(), owner="gone", lease=LEASE)
+            seen = self.row(connected)["attempt_id"]
+            claimed = tokens.claim_recovery(
+                connected.id, seen=seen, attempt_id=uuid4(), owner="gone", lease=LEASE
+            )
         else:
             claimed = tokens.claim(
                 connected.id, attempt_id=uuid4(), owner="gone", lease=LEASE, when=ClaimCondition.scheduled()

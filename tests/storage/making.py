@@ -77,6 +77,12 @@ class Bench:
         assert claimed is not None
         return claimed
 
+    def recover(self, connection_id: UUID, **changes: Any) -> Claimed | None:
+        """Claim a doubt as it stands."""
+        arguments = {"attempt_id": uuid4(), "owner": "other", "lease": LEASE, **changes}
+        arguments.setdefault("seen", self.column(connection_id, "attempt_id"))
+        return self.store.claim_recovery(connection_id, **arguments)
+
     def failure(self, claimed: Claimed, **changes: Any) -> FailureRecord:
         assert claimed.state.attempt_id is not None
         record = FailureRecord(

@@ -98,6 +98,17 @@ ALWAYS = ClaimCondition.force()
             ClaimCondition.on_demand(MINUTE),
             True,
         ),
+        # Due and about to expire, and still not before the minimum interval is over.
+        (
+            "last_refreshed_at = now() - interval '50 s', expires_at = now() + interval '50 s'",
+            ClaimCondition.on_demand(MINUTE),
+            False,
+        ),
+        (
+            "last_refreshed_at = now() - interval '61 s', expires_at = now() + interval '50 s'",
+            ClaimCondition.on_demand(MINUTE),
+            True,
+        ),
         (
             "refresh_due_at = now() + interval '9 hours', expires_at = now() + interval '70 s'",
             ClaimCondition.on_demand(MINUTE),
@@ -169,8 +180,8 @@ def test_a_lapsed_lease_becomes_doubt_and_is_recovered_once_at_a_time(bench: Ben
     assert not bench.store.mark_lapsed(connection_id, attempt_id=uuid4(), recover_at=recover_at)
     assert bench.store.mark_lapsed(connection_id, attempt_id=attempt_id, recover_at=recover_at)
     assert not bench.store.mark_lapsed(connection_id, attempt_id=attempt_id, recover_at=recover_at)
-    again = bench.store.claim_recovery(connection_id, attempt_id=uuid4(), owner="test", lease=LEASE)
-    third = bench.store.claim_recovery(connection_id, attempt_id=uuid4(), owner="test", lease=LEASE)
+    again = bench.recover(connection_id)
+    third = bench.recover(connection_id)
 
     assert third is None
     assert again is not None
@@ -180,12 +191,29 @@ def test_a_lapsed_lease_becomes_doubt_and_is_recovered_once_at_a_time(bench: Ben
     assert bench.kinds(connection_id) == ["imported", "in_doubt"]
 
 
+def test_a_doubt_is_claimed_as_it_was_read(bench: Bench) -> None:
+    """A recovery that somebody began and let lapse since has a settling time that nobody has looked at."""
+    connection_id = bench.new()
+    dead = bench.claimed(connection_id)
+    bench.store.record_failure(bench.failure(dead, status=Status.IN_DOUBT, refresh_due_at=now()))
+    seen = dead.state.attempt_id
+    again = bench.recover(connection_id)
+    assert again is not None
+    bench.set(connection_id, "lease_until = clock_timestamp() - interval '1 second'")
+
+    assert bench.recover(connection_id, seen=seen) is None
+    assert bench.recover(connection_id, seen=None) is None
+    assert bench.store.release(connection_id, again.state.attempt_id or UUID(int=0)) is True
+    assert bench.recover(connection_id, seen=again.state.attempt_id) is None
+    assert bench.recover(connection_id, seen=None) is not None
+
+
 def test_a_released_recovery_leaves_the_doubt(bench: Bench) -> None:
     """A recovery that sent nothing does not end the doubt that somebody else left."""
     connection_id = bench.new()
     dead = bench.claimed(connection_id)
     bench.store.record_failure(bench.failure(dead, status=Status.IN_DOUBT, refresh_due_at=now()))
-    again = bench.store.claim_recovery(connection_id, attempt_id=uuid4(), owner="test", lease=LEASE)
+    again = bench.recover(connection_id)
     assert again is not None
 
     assert bench.store.release(connection_id, again.state.attempt_id or UUID(int=0))
@@ -197,18 +225,19 @@ def test_a_released_recovery_leaves_the_doubt(bench: Bench) -> None:
 
 
 def test_a_frozen_holder_that_sent_nothing_ends_its_own_doubt(bench: Bench) -> None:
-    """A lease that lapsed before the send is no doubt once its holder says so."""
+    """A lease that lapsed before the send is no doubt once its holder says so; the refresh is due again."""
     connection_id = bench.new()
     frozen = bench.claimed(connection_id)
     attempt_id = frozen.state.attempt_id or UUID(int=0)
     bench.set(connection_id, "lease_until = clock_timestamp() - interval '1 second'")
-    assert bench.store.mark_lapsed(connection_id, attempt_id=attempt_id, recover_at=now())
+    assert bench.store.mark_lapsed(connection_id, attempt_id=attempt_id, recover_at=now() + HOUR)
 
     assert bench.store.release(connection_id, attempt_id)
 
     read = bench.store.read(connection_id)
     assert read is not None
     assert (read[1].status, read[1].first_presented_at) == (Status.ACTIVE, None)
+    assert bench.claim(connection_id) is not None
 
 
 def test_find_names_the_connection(bench: Bench) -> None:

@@ -10,11 +10,12 @@ from uuid import uuid4
 import pytest
 
 from domain.errors import KeyMissing
+from domain.timing import LONGEST_UNDER_WAY
 from domain.token import ReauthReason, Status
 from storage.activity import Note
 from storage.alerts import AlertSpec, AlertStore
 from storage.tokens.checks import CheckRecord
-from storage.tokens.claims import Claimed
+from storage.tokens.claims import ClaimCondition, Claimed
 from storage.tokens.landing import Landed, Superseded
 from storage.tokens.store import TokenStore
 from tests.storage.making import HOUR, Bench, a_sealer, landing, now, pair
@@ -132,17 +133,29 @@ def with_spare(bench: Bench) -> Claimed:
     late = bench.claimed(connection_id)
     assert bench.store.land(replace(landing(late, "2"), attempt_id=uuid4())) == Landed(2, was_alerted=False)
     assert bench.store.land(landing(late, "spare")) == Superseded(2)
-    bench.set(connection_id, "refresh_due_at = clock_timestamp(), lease_owner = NULL, lease_until = NULL")
+    bench.set(connection_id, "not_before = NULL, lease_owner = NULL, lease_until = NULL")
+    bench.set(connection_id, "refresh_due_at = clock_timestamp()")
     return bench.claimed(connection_id)
+
+
+def promote(bench: Bench, refused: Claimed, **changes: Any) -> bool:
+    state = refused.state
+    named = {
+        "connection_id": refused.ref.connection_id,
+        "grant_id": state.grant_id,
+        "version": 2,
+        "attempt_id": state.attempt_id,
+    }
+    return bench.store.promote_spare(**{**named, **changes})
 
 
 def test_a_spare_is_tried_before_the_grant_is_declared_dead(bench: Bench) -> None:
     """The spare becomes the next version, due at once; the refused token is spent; the refusal is void."""
     refused = with_spare(bench)
-    connection_id, grant_id = refused.ref.connection_id, refused.state.grant_id
+    connection_id = refused.ref.connection_id
     bench.set(connection_id, "refused_at = now()")
 
-    assert bench.store.promote_spare(connection_id, grant_id=grant_id, version=2)
+    assert promote(bench, refused)
 
     assert bench.column(connection_id, "refused_at") is None
 
@@ -152,20 +165,37 @@ def test_a_spare_is_tried_before_the_grant_is_declared_dead(bench: Bench) -> Non
     promoted = bench.claimed(connection_id)
     assert promoted.state.version == 3
     assert bench.store.open(promoted) == pair("spare")
-    assert not bench.store.promote_spare(connection_id, grant_id=grant_id, version=3)
+    assert not promote(bench, refused, version=3)
     assert bench.kinds(connection_id)[-1] == "spare_promoted"
+
+
+def test_a_spare_waits_for_the_presentation_of_somebody_else(bench: Bench) -> None:
+    """The refused attempt had lost its lease, and a recovery is under way: nothing is presented beside it."""
+    refused = with_spare(bench)
+    connection_id = refused.ref.connection_id
+    bench.store.record_failure(bench.failure(refused, status=Status.IN_DOUBT, refresh_due_at=now()))
+    rival = bench.recover(connection_id)
+    assert rival is not None
+    assert rival.state.presented_at is not None
+
+    assert promote(bench, refused)
+
+    read = bench.store.read(connection_id)
+    assert read is not None
+    ended = rival.state.presented_at + LONGEST_UNDER_WAY
+    assert (read[1].version, read[1].not_before, read[1].refresh_due_at) == (3, ended, ended)
+    assert bench.claim(connection_id, ClaimCondition.force()) is None
 
 
 def test_no_spare_is_promoted_behind_the_rows_back(bench: Bench) -> None:
     """Another grant or version, or a spare that was spent since, promotes nothing."""
     refused = with_spare(bench)
-    connection_id, grant_id = refused.ref.connection_id, refused.state.grant_id
 
-    assert not bench.store.promote_spare(connection_id, grant_id=uuid4(), version=2)
-    assert not bench.store.promote_spare(connection_id, grant_id=grant_id, version=1)
-    assert not bench.store.promote_spare(uuid4(), grant_id=grant_id, version=2)
+    assert not promote(bench, refused, grant_id=uuid4())
+    assert not promote(bench, refused, version=1)
+    assert not promote(bench, refused, connection_id=uuid4())
     bench.store.land(landing(refused, "spare"))
-    assert not bench.store.promote_spare(connection_id, grant_id=grant_id, version=3)
+    assert not promote(bench, refused, version=3)
 
 
 def checked(bench: Bench, **changes: Any) -> tuple[CheckRecord, bool]:

@@ -12,6 +12,8 @@ from pydantic import SecretStr
 from sqlalchemy import Connection, event, text
 
 from domain.errors import ServiceUnavailable
+from domain.policy import PRESENTED_TWICE
+from domain.timing import LONGEST_UNDER_WAY
 from domain.token import Credentials, ReauthReason, Status
 from storage.alerts import AlertSpec, AlertStore
 from storage.engine import make_engine
@@ -22,7 +24,10 @@ from storage.sealing import Sealer
 from storage.tokens.claims import ClaimCondition
 from storage.tokens.landing import AlreadyLanded, Gone, Landed, Superseded
 from storage.tokens.store import TokenStore
-from tests.storage.making import LEASE, Bench, landing, now, pair
+from tests.storage.making import Bench, landing, now, pair
+
+#: Whatever another attempt had presented has come to its end.
+RIVAL_ENDED = "not_before = NULL, lease_owner = NULL, lease_until = NULL"
 
 
 def alert_about(connection_id: UUID) -> AlertSpec:
@@ -113,7 +118,7 @@ def test_an_answer_for_an_older_version_is_kept_aside(bench: Bench) -> None:
 
     assert (first, second) == (Superseded(2), AlreadyLanded(2))
     assert bench.value("SELECT count(*) FROM spare_tokens") == 1
-    bench.set(connection_id, "lease_owner = NULL, lease_until = NULL, refresh_due_at = clock_timestamp()")
+    bench.set(connection_id, f"{RIVAL_ENDED}, refresh_due_at = clock_timestamp()")
     assert bench.store.open(bench.claimed(connection_id)) == pair("2")
     assert bench.kinds(connection_id) == ["imported", "refreshed", "answer_superseded"]
 
@@ -123,7 +128,7 @@ def test_an_answer_frees_nobody_elses_lease(bench: Bench) -> None:
     connection_id = bench.new()
     dead = bench.claimed(connection_id)
     bench.store.record_failure(bench.failure(dead, status=Status.IN_DOUBT, refresh_due_at=now()))
-    other = bench.store.claim_recovery(connection_id, attempt_id=uuid4(), owner="other", lease=LEASE)
+    other = bench.recover(connection_id)
     assert other is not None
     kept = Credentials(SecretStr("AT-2"), None)
 
@@ -133,6 +138,51 @@ def test_an_answer_frees_nobody_elses_lease(bench: Bench) -> None:
     assert bench.column(connection_id, "lease_until") == other.state.lease_until
     bench.set(connection_id, "last_refreshed_at = NULL")
     assert bench.claim(connection_id, ClaimCondition.force()) is None
+
+
+@pytest.mark.parametrize("given_back", [False, True])
+def test_what_has_landed_waits_for_the_presentation_of_somebody_else(bench: Bench, given_back: bool) -> None:
+    """The provider may still be working on the other one, its lease over or given back in doubt."""
+    connection_id = bench.new()
+    dead = bench.claimed(connection_id)
+    bench.store.record_failure(bench.failure(dead, status=Status.IN_DOUBT, refresh_due_at=now()))
+    other = bench.recover(connection_id)
+    assert other is not None
+    assert other.state.presented_at is not None
+    if given_back:
+        bench.store.record_failure(bench.failure(other, status=Status.IN_DOUBT))
+
+    bench.store.land(landing(dead))
+
+    bench.set(connection_id, "last_refreshed_at = NULL, lease_owner = NULL, lease_until = NULL")
+    assert bench.column(connection_id, "not_before") == other.state.presented_at + LONGEST_UNDER_WAY
+    assert bench.claim(connection_id, ClaimCondition.force()) is None
+
+
+@pytest.mark.parametrize("fate", ["alone", "rivalled", "refused"])
+def test_a_token_that_was_presented_twice_is_remembered_as_such(bench: Bench, fate: str) -> None:
+    """Its answer landed, and the other presentation may have made it worthless; the next landing forgets."""
+    connection_id = bench.new()
+    first = bench.claimed(connection_id)
+    if fate != "alone":
+        bench.store.record_failure(bench.failure(first, status=Status.IN_DOUBT, refresh_due_at=now()))
+        other = bench.recover(connection_id)
+        assert other is not None
+        if fate == "refused":
+            lost = ReauthReason.ROTATION_PROBABLY_LOST
+            bench.store.record_failure(
+                bench.failure(other, status=Status.NEEDS_REAUTH, refresh_due_at=None, reauth_reason=lost)
+            )
+
+    bench.store.land(landing(first))
+
+    remembered = None if fate == "alone" else PRESENTED_TWICE
+    assert bench.column(connection_id, "last_error_code") == remembered
+    bench.set(
+        connection_id, "refresh_due_at = now(), not_before = NULL, lease_owner = NULL, lease_until = NULL"
+    )
+    bench.store.land(landing(bench.claimed(connection_id), "3"))
+    assert bench.column(connection_id, "last_error_code") is None
 
 
 def test_answers_find_nothing_to_land_on(bench: Bench) -> None:

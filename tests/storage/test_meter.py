@@ -22,7 +22,13 @@ def test_what_happened_since_is_counted_by_kind(bench: Bench) -> None:
         bench.failure(doubt, status=Status.IN_DOUBT, refresh_due_at=now(), note=Note("in_doubt", "timed_out"))
     )
     bench.set(second, "refresh_due_at = clock_timestamp()")
-    again = bench.store.claim_recovery(second, attempt_id=first, owner="test", lease=timedelta(seconds=40))
+    again = bench.store.claim_recovery(
+        second,
+        seen=bench.column(second, "attempt_id"),
+        attempt_id=first,
+        owner="test",
+        lease=timedelta(seconds=40),
+    )
     assert again is not None
     bench.store.land(landing(again, note=Note("refreshed", detail={"recovered": True})))
     reading = meter.read()

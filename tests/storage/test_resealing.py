@@ -218,7 +218,9 @@ def test_spares_are_sealed_anew_and_can_be_promoted(bench: TwoKeys) -> None:
     )
     digest = bench.sealer.sealing_with("new").digest(SecretStr("RT-late"), connection_id)
     assert bench.value("SELECT refresh_digest FROM spare_tokens") == digest
-    assert bench.store.promote_spare(connection_id, grant_id=claimed.state.grant_id, version=2)
+    assert bench.store.promote_spare(
+        connection_id, grant_id=claimed.state.grant_id, version=2, attempt_id=attempt_id
+    )
 
 
 def test_revocations_are_sealed_anew(bench: TwoKeys) -> None:
@@ -229,8 +231,9 @@ def test_revocations_are_sealed_anew(bench: TwoKeys) -> None:
         connection.execute(
             text(
                 "INSERT INTO pending_revocations"
-                " (id, connection_id, grant_id, provider_id, why, key_id, token, token_kind)"
-                " VALUES (:id, :connection, :id, 'acme', 'disconnected', 'old', :token,"
+                " (id, connection_id, grant_id, provider_id, user_id, account_id, why, key_id, token,"
+                " token_kind)"
+                " VALUES (:id, :connection, :id, 'acme', 'user-1', '', 'disconnected', 'old', :token,"
                 " 'refresh_token')"
             ),
             {"id": row_id, "connection": connection_id, "token": bench.sealer.seal(SecretStr("RT"), place)},

@@ -1,0 +1,1 @@
+"""The refresh protocol as a model that is searched for interleavings that break it."""
