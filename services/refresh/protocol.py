@@ -97,7 +97,8 @@ class RefreshProtocol:
         """Refresh one connection's token if the ask and the row call for it.
 
         Args:
-            provider_id: The connection's provider where the caller knows it; saves a read.
+            provider_id: The connection's provider where the caller knows it; saves a read. It is not believed:
+                where the row names another one, nothing is sent.
             patience: How long to wait for an answer that another worker is about to bring, or for a slot.
 
         Raises:
@@ -177,7 +178,9 @@ class RefreshProtocol:
             row = self._tokens.read(connection_id)
             if row is None:
                 return RefreshResult(Outcome.NOT_FOUND, connection_id, code="not_found")
-            _, token, now = row
+            ref, token, now = row
+            if ref.provider_id != provider.definition.id:
+                return self._foreign(token, provider, now)
             answer = _answer(token, ask, now)
             if answer is not None:
                 return answer
@@ -209,6 +212,9 @@ class RefreshProtocol:
         timing: Timing,
         flight: int,
     ) -> RefreshResult:
+        if claimed.ref.provider_id != provider.definition.id:
+            self._tokens.release(claimed.ref.connection_id, attempt_id)
+            return self._foreign(claimed.state, provider, claimed.now)
         # Postgres read its clock before this instant and after `began`: times derived from here are never
         # late, so an expiry never is either.
         known = self._clock()
@@ -233,6 +239,17 @@ class RefreshProtocol:
         if isinstance(answer, RefreshResult):
             return answer
         return of_token(token, Outcome.DEFERRED, token.refresh_due_at, "lease_held")
+
+    def _foreign(self, token: TokenState, provider: ReadyProvider, now: datetime) -> RefreshResult:
+        """Whoever asked named a provider that is not the row's: a token goes to its own provider alone.
+
+        Whose token it is stands in the row. Anybody who can write to the broker can write a message.
+        """
+        log.warning(
+            "wrong_provider", connection_id=str(token.connection_id), named=provider.definition.id,
+            provider=token.provider_id,
+        )  # fmt: skip
+        return of_token(token, Outcome.DEFERRED, now, "wrong_provider")
 
 
 def _condition(ask: RefreshAsk) -> ClaimCondition:
