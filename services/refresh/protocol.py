@@ -97,8 +97,8 @@ class RefreshProtocol:
         """Refresh one connection's token if the ask and the row call for it.
 
         Args:
-            provider_id: The connection's provider where the caller knows it; saves a read. It is not believed:
-                where the row names another one, nothing is sent.
+            provider_id: The connection's provider where the caller knows it; saves a read. Where the row
+                names another one, nothing is sent.
             patience: How long to wait for an answer that another worker is about to bring, or for a slot.
 
         Raises:

@@ -1,17 +1,13 @@
-"""What somebody who can write to Redis may bring about, and what not: a message or a copy is never believed."""
+"""What a message that somebody else wrote may bring about: it names a connection, and decides nothing."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from uuid import uuid4
 
 import pytest
-import redis
 
 from domain.asks import Outcome
-from domain.errors import SealBroken
-from domain.token import Credentials, Status
-from storage.staging.envelope import Envelope
+from domain.token import Status
 from tests.services.world import SCHEDULED, Connected, World
 
 pytestmark = pytest.mark.servers
