@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -84,6 +84,8 @@ _BEARER_ERROR: Final = re.compile(r'\berror\s*=\s*"?([A-Za-z_]{1,64})"?')
 _WORDS: Final = re.compile(r"[a-z]{1,32}(?:[_.-][a-z]{1,32}){0,7}(?:[_.-]?[0-9]{1,6})?")
 #: A code that shares this many characters in a row with a secret of the call is taken for an echo of it.
 _ECHO: Final = 6
+#: The shortest that is looked for in a scope.
+_SECRET: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def judge_token(definition: ProviderDefinition, answer: WireAnswer, *, secrets: 
     if success and code is None:
         if answer.oversized:
             raise Malformed("answer_too_large", http_status=answer.status)
-        return token_answer(definition, document, status=answer.status)
+        return _without_echo(token_answer(definition, document, status=answer.status), secrets)
     kind, name = _default(Endpoint.TOKEN, code, answer.status)
     if kind is _TROUBLE:
         kind = Unavailable if definition.replay is Replay.FREELY else OutcomeUnknown
@@ -277,6 +279,18 @@ def _shown(code: str | None, status: int, secrets: Iterable[str]) -> str:
     if code and _WORDS.fullmatch(code) and len(code) <= 64 and not _echoes(code, secrets):
         return code
     return f"http_{status}"
+
+
+def _without_echo(answer: Answer, secrets: Iterable[str]) -> Answer:
+    """Leave out of the scope, which is kept in the clear, whatever repeats a secret of the call."""
+    if answer.scope is None:
+        return answer
+    issued = (answer.access_token, answer.refresh_token)
+    known = [*secrets, *(token.get_secret_value() for token in issued if token is not None)]
+    # Shorter than that is found in ordinary words, and is no secret of a provider's.
+    known = [secret for secret in known if len(secret) >= _SECRET]
+    kept = tuple(part for part in answer.scope if not any(secret in part for secret in known))
+    return replace(answer, scope=kept or None)
 
 
 def _echoes(code: str, secrets: Iterable[str]) -> bool:

@@ -14,6 +14,7 @@ MESSAGES: Final = {
     "lease_held": "another worker is refreshing this token",
     "provider_not_configured": "set the provider's client id and secret",
     "unknown_provider": "no provider definition has this id",
+    "wrong_provider": "the connection belongs to another provider than the one that was named",
     "rate": "the provider's request rate is used up for the moment",
     "concurrency": "the provider's share of this worker is in use",
     "client_misconfigured": "the provider refuses our client; see the open alert",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid4
@@ -16,12 +15,10 @@ from uuid import UUID, uuid4
 import structlog
 
 from domain.asks import (
-    HeldByAnother,
     Lapsed,
     Outcome,
     Recover,
     RefreshAsk,
-    Settled,
     standing,
 )
 from domain.provider import Timing
@@ -31,13 +28,14 @@ from domain.token import TokenState
 from services.admission import Admission, Denied
 from services.codes import RESTORE_GUARD
 from services.providers import ProviderDesk, ReadyProvider
+from services.refresh.answers import Wait, answer_of, condition_of
 from services.refresh.callers import Callers
 from services.refresh.flights import Flights
 from services.refresh.presentation import Presentation
 from services.refresh.recovery import Recovery
 from services.refresh.result import RefreshResult, of_token
 from services.restore import RestoreGuard
-from storage.tokens.claims import ClaimCondition, Claimed
+from storage.tokens.claims import Claimed
 from storage.tokens.store import TokenStore
 
 log = structlog.get_logger(__name__)
@@ -52,13 +50,6 @@ PLACE_PATIENCE: Final = timedelta(seconds=1)
 BUSY: Final = timedelta(seconds=2)
 #: A row that changes under every look is somebody else's; it is left to him.
 MOST_LOOKS: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class _Wait:
-    """Not yet: look again while the caller has patience; otherwise this is his answer."""
-
-    otherwise: RefreshResult
 
 
 class RefreshProtocol:
@@ -103,7 +94,8 @@ class RefreshProtocol:
         """Refresh one connection's token if the ask and the row call for it.
 
         Args:
-            provider_id: The connection's provider where the caller knows it; saves a read.
+            provider_id: The connection's provider where the caller knows it; saves a read. Where the row
+                names another one, nothing is sent.
             tenant: The grant's tenant; only with `provider_id`.
             patience: How long to wait for an answer that another worker is about to bring, or for a slot.
 
@@ -122,7 +114,7 @@ class RefreshProtocol:
             if row is None:
                 return RefreshResult(Outcome.NOT_FOUND, connection_id, code="not_found")
             ref, token, now = row
-            answer = _answer(token, ask, now)
+            answer = answer_of(token, ask, now)
             if isinstance(answer, RefreshResult):
                 return answer
             with self._callers.place(ref.provider_id) as free:
@@ -151,7 +143,7 @@ class RefreshProtocol:
 
     def _step(
         self, connection_id: UUID, ask: RefreshAsk, provider_id: str, tenant: str | None
-    ) -> RefreshResult | _Wait:
+    ) -> RefreshResult | Wait:
         provider = self._desk.ready(provider_id)
         if not isinstance(provider, ReadyProvider):
             return RefreshResult(Outcome.DEFERRED, connection_id, code=provider.code)
@@ -164,7 +156,7 @@ class RefreshProtocol:
             with self._flights.flight() as flight:
                 return self._claim(connection_id, ask, provider, flight)
 
-    def _denied(self, connection_id: UUID, ask: RefreshAsk, gate: Denied) -> RefreshResult | _Wait:
+    def _denied(self, connection_id: UUID, ask: RefreshAsk, gate: Denied) -> RefreshResult | Wait:
         if ask.scheduled:
             if gate.retry_at is None:
                 # The provider's share is in use. Without a pause, the free threads would turn the rest of its
@@ -173,13 +165,13 @@ class RefreshProtocol:
             # The row stays due; without its mark the next tick takes it up again, in its turn.
             self._tokens.unmark([connection_id])
         deferred = RefreshResult(Outcome.DEFERRED, connection_id, retry_at=gate.retry_at, code=gate.code)
-        return deferred if ask.scheduled or gate.retry_at is not None else _Wait(deferred)
+        return deferred if ask.scheduled or gate.retry_at is not None else Wait(deferred)
 
     def _claim(
         self, connection_id: UUID, ask: RefreshAsk, provider: ReadyProvider, flight: int
-    ) -> RefreshResult | _Wait:
+    ) -> RefreshResult | Wait:
         timing = timing_of(provider.facts)
-        condition = _condition(ask)
+        condition = condition_of(ask)
 
         def withheld_by_now() -> bool:
             # What the connection that carries the claim has found when it was made: see `RestoreGuard`.
@@ -205,8 +197,10 @@ class RefreshProtocol:
             row = self._tokens.read(connection_id)
             if row is None:
                 return RefreshResult(Outcome.NOT_FOUND, connection_id, code="not_found")
-            _, token, now = row
-            answer = _answer(token, ask, now)
+            ref, token, now = row
+            if ref.provider_id != provider.definition.id:
+                return self._foreign(token, provider, now)
+            answer = answer_of(token, ask, now)
             if answer is not None:
                 return answer
             match standing(token, ask, now=now):
@@ -242,6 +236,9 @@ class RefreshProtocol:
         timing: Timing,
         flight: int,
     ) -> RefreshResult:
+        if claimed.ref.provider_id != provider.definition.id:
+            self._tokens.release(claimed.ref.connection_id, attempt_id)
+            return self._foreign(claimed.state, provider, claimed.now)
         # Postgres read its clock before this instant and after `began`: times derived from here are never
         # late, so an expiry never is either.
         known = self._clock()
@@ -262,31 +259,18 @@ class RefreshProtocol:
         if row is None:
             return RefreshResult(Outcome.NOT_FOUND, claimed.ref.connection_id, code="not_found")
         _, token, now = row
-        answer = _answer(token, RefreshAsk(), now)
+        answer = answer_of(token, RefreshAsk(), now)
         if isinstance(answer, RefreshResult):
             return answer
         return of_token(token, Outcome.DEFERRED, token.refresh_due_at, "lease_held")
 
+    def _foreign(self, token: TokenState, provider: ReadyProvider, now: datetime) -> RefreshResult:
+        """Whoever asked named a provider that is not the row's: a token goes to its own provider alone.
 
-def _condition(ask: RefreshAsk) -> ClaimCondition:
-    """Translate an ask into the claim's own words."""
-    if ask.scheduled:
-        return ClaimCondition.scheduled()
-    if ask.if_version is not None:
-        return ClaimCondition.if_version(ask.if_version)
-    return ClaimCondition.force() if ask.force else ClaimCondition.on_demand(ask.min_validity)
-
-
-def _settled(token: TokenState, verdict: Settled) -> RefreshResult:
-    return of_token(token, verdict.outcome, verdict.retry_at, verdict.code)
-
-
-def _answer(token: TokenState, ask: RefreshAsk, now: datetime) -> RefreshResult | _Wait | None:
-    """Return what a caller hears of a row at which nothing is to be done now; None where something is."""
-    match standing(token, ask, now=now):
-        case Settled() as settled:
-            return _settled(token, settled)
-        case HeldByAnother(until):
-            return _Wait(of_token(token, Outcome.DEFERRED, until, "lease_held"))
-        case _:
-            return None
+        Whose token it is stands in the row. Anybody who can write to the broker can write a message.
+        """
+        log.warning(
+            "wrong_provider", connection_id=str(token.connection_id), named=provider.definition.id,
+            provider=token.provider_id,
+        )  # fmt: skip
+        return of_token(token, Outcome.DEFERRED, now, "wrong_provider")

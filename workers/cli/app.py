@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 from importlib import import_module
 from typing import Any, Final, NoReturn
@@ -84,6 +85,8 @@ def evergrant() -> None:
 
 def main() -> NoReturn:
     """Run one command and exit as the contract says."""
+    # A core would carry keys and tokens to the disk. Children inherit it, the embedded servers too.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         app()
     except ConfigurationError as error:

@@ -1,0 +1,46 @@
+"""The alerts that the services raise: one cause each, in words for the person who is woken by it."""
+
+from services.alerts.connections import failing, needs_reauth, not_revoked, unreadable
+from services.alerts.deployment import RESTORED_CAUSE, restored, signs_in_words
+from services.alerts.providers import (
+    NOT_CONFIGURED,
+    named,
+    not_configured,
+    provider_cause,
+    provider_held,
+    wave,
+    wave_cause,
+)
+from services.alerts.staging import (
+    ANSWERS_UNSAFE,
+    STAGED_REFUSED,
+    STAGED_UNREADABLE,
+    answers_unsafe,
+    staged_damaged,
+    staged_refused,
+    staged_unreadable,
+)
+
+__all__ = [
+    "ANSWERS_UNSAFE",
+    "NOT_CONFIGURED",
+    "RESTORED_CAUSE",
+    "STAGED_REFUSED",
+    "STAGED_UNREADABLE",
+    "answers_unsafe",
+    "failing",
+    "named",
+    "needs_reauth",
+    "not_configured",
+    "not_revoked",
+    "provider_cause",
+    "provider_held",
+    "restored",
+    "signs_in_words",
+    "staged_damaged",
+    "staged_refused",
+    "staged_unreadable",
+    "unreadable",
+    "wave",
+    "wave_cause",
+]
