@@ -33,6 +33,7 @@ from services.refresh.presentation import Presentation
 from services.refresh.protocol import RefreshProtocol
 from services.refresh.recording import Recorder
 from services.refresh.recovery import Recovery
+from services.refresh.slow_commits import SlowCommits
 from services.refresh.staging import Staging
 from services.refresh.sweeping import Sweeper
 from services.restore import RestoreGuard
@@ -97,6 +98,8 @@ class Services:
     refresh: RefreshProtocol
     checks: HealthChecks
     scheduler: Scheduler
+    flights: Flights
+    slow_commits: SlowCommits
     sweeper: Sweeper
     incidents: Incidents
     rulings: Rulings
@@ -115,6 +118,7 @@ class Services:
 
     def close(self) -> None:
         """Close pools and clients. Called once, after the last task."""
+        self.slow_commits.close()
         self.watch.stop()
         self.sweeper.close()
         self.outside.close()
@@ -175,7 +179,8 @@ def wire(
     incidents = Incidents(incident_store, refused, desk)
     failures = FailedAttempts(admission, Recorder(tokens, admission), incidents)
     leftovers = Leftovers(LeftoverStore(engine, sealer), tokens, desk)
-    lander = Lander(leftovers.land, staging, flights)
+    slow_commits = SlowCommits(staging, flights)
+    lander = Lander(leftovers.land, staging, flights, slow_commits)
     presentation = Presentation(tokens, client, admission, lander, failures)
     processes = ProcessStore(engine)
     recovery = Recovery(tokens, processes, staging, leftovers.land, incidents)
@@ -205,6 +210,8 @@ def wire(
         ),
         checks=HealthChecks(tokens, desk, admission, client),
         scheduler=Scheduler(tokens, desk, admission, guard, queue_seconds=settings.queue_seconds),
+        flights=flights,
+        slow_commits=slow_commits,
         sweeper=Sweeper(
             staging, flights, processes, alert_store, leftovers.land, ring, election, role=role, host=host
         ),

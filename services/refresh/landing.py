@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from services.refresh.flights import Flights
+from services.refresh.slow_commits import SlowCommits
 from services.refresh.staging import Staging
 from storage.tokens.landing import Landing, LandResult
 
@@ -39,12 +40,14 @@ class Lander:
         commit: Callable[[Landing], LandResult],
         staging: Staging,
         flights: Flights,
+        slow: SlowCommits,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._commit = commit
         self._staging = staging
         self._flights = flights
+        self._slow = slow
         self._clock = clock
         self._sleep = sleep
 
@@ -59,7 +62,7 @@ class Lander:
             flight: Of this presentation (`Flights.flight`).
         """
         try:
-            return self._commit(landing)
+            return self._in_time(landing)
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is worth another attempt
             refusal = type(error).__name__
         # Before a word is said of it: who reads the log may be slow.
@@ -79,6 +82,14 @@ class Lander:
         log.warning("answer_staged", **_words(landing))
         return Staged()
 
+    def _in_time(self, landing: Landing) -> LandResult:
+        """Commit the answer; while that takes too long, it is staged by another thread."""
+        with self._slow.watched(landing) as pending:
+            result = self._commit(landing)
+        if pending.staged:
+            self._staging.drop(landing.connection_id, landing.attempt_id)
+        return result
+
     def _try_until(self, landing: Landing, enough: Callable[[], bool]) -> LandResult | None:
         """Land again and again until it is done, or `enough` says that it can be left; None then."""
         wait = FIRST_WAIT
@@ -86,7 +97,7 @@ class Lander:
             self._sleep(wait)
             wait = min(LONGEST_WAIT, wait * 2)
             try:
-                result = self._commit(landing)
+                result = self._in_time(landing)
             except Exception as error:  # noqa: BLE001 - as above; what it is, the first one has said
                 log.debug("answer_not_landed", error=type(error).__name__, **_words(landing))
             else:

@@ -69,6 +69,16 @@ class Staging:
             envelope = seal_answer(landing, self._owner, sealer)
             return Kept(self._into_spool(envelope), self._onto_shelf(envelope))
 
+    def keep_here(self, landing: Landing) -> bool:
+        """Stage an answer in the local spool alone; False where it refuses."""
+        with self._sealer.pinned() as sealer:
+            return self._into_spool(seal_answer(landing, self._owner, sealer))
+
+    def keep_there(self, landing: Landing) -> bool:
+        """Stage an answer in Redis alone, which is never enough; False where it refuses."""
+        with self._sealer.pinned() as sealer:
+            return self._onto_shelf(seal_answer(landing, self._owner, sealer))
+
     def drop(self, connection_id: UUID, attempt_id: UUID) -> None:
         """Forget an answer that has landed; a copy that cannot be removed now recognises itself later."""
         try:

@@ -25,6 +25,8 @@ from storage.keys import KeyRing
 from storage.processes import ProcessReport, ProcessStore
 from storage.staging.envelope import Envelope
 from storage.staging.life import LifeLock, dead_owners
+from storage.staging.shelf import Shelf
+from storage.staging.spool import Spool
 from storage.tokens.landing import Landing, LandResult
 
 log = structlog.get_logger(__name__)
@@ -72,6 +74,16 @@ class Sweeper:
     def owner(self) -> str:
         """This process, as `tokens.lease_owner` names it."""
         return self._staging.owner
+
+    @property
+    def spool(self) -> Spool:
+        """This machine's spool."""
+        return self._staging.spool
+
+    @property
+    def shelf(self) -> Shelf:
+        """The copies in Redis."""
+        return self._staging.shelf
 
     def start(self) -> None:
         """Register this process, land what lies here, and go on sweeping in a thread of its own.

@@ -69,7 +69,13 @@ class Spool:
         place = self._path(envelope.connection_id, envelope.attempt_id)
         # Drawn, not numbered by process: containers that share the folder have the same process ids.
         part = place.with_name(f"{place.name}.{secrets.token_hex(8)}{_PART}")
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        try:
+            descriptor = os.open(part, flags, 0o600)
+        except FileNotFoundError:
+            # Somebody has removed the folder under a running worker.
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(part, flags, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(envelope.encode())
