@@ -1,13 +1,14 @@
-"""The end of what was told about staged answers, and of the register's old rows."""
+"""What is told about staged answers from afar: processes that are lost with some, and the end of alerts."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Final
 
+from domain.doubt import LONGEST_GRACE
 from services import alerts
 from storage.alerts import Alert, AlertStore
-from storage.processes import ProcessStore
+from storage.processes import Process, ProcessStore
 
 #: A sweep that still sees the cause counts its alert every few seconds. Uncounted for this long: it is over.
 QUIET: Final = timedelta(minutes=1)
@@ -21,7 +22,7 @@ class StagedWatch:
         self._alerts = alert_store
 
     def run(self) -> None:
-        """Resolve the alerts about staged answers that are stored by now; forget processes of long ago.
+        """Tell of processes that are lost with answers; resolve what is stored by now; forget old rows.
 
         Raises:
             ServiceUnavailable: Postgres is away.
@@ -34,7 +35,18 @@ class StagedWatch:
             # Somebody else's staged answers are no process' here: copies in Redis, files that cannot be read.
             for kind in (alerts.STAGED_UNREADABLE, alerts.STAGED_REFUSED):
                 self._resolve(kind, unseen_since=now - QUIET)
+        self._tell_lost(registered)
         self._processes.forget()
+
+    def _tell_lost(self, registered: list[Process]) -> None:
+        """Tell of processes that are known to hold answers, and are silent for longer than any grace."""
+        lost = {process.id for process in registered if process.staged and process.silent > LONGEST_GRACE}
+        for process in registered:
+            if process.id in lost:
+                self._alerts.open(alerts.process_lost(process.id, process.role, process.host, process.staged))
+        for alert in self._unresolved(alerts.PROCESS_LOST):
+            if alert.detail["process"] not in lost:
+                self._alerts.resolve(alert.cause)
 
     def _resolve(self, kind: str, *, unseen_since: datetime) -> None:
         for alert in self._unresolved(kind):

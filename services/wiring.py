@@ -98,6 +98,7 @@ class Services:
     refresh: RefreshProtocol
     checks: HealthChecks
     scheduler: Scheduler
+    processes: ProcessStore
     flights: Flights
     slow_commits: SlowCommits
     sweeper: Sweeper
@@ -210,6 +211,7 @@ def wire(
         ),
         checks=HealthChecks(tokens, desk, admission, client),
         scheduler=Scheduler(tokens, desk, admission, guard, queue_seconds=settings.queue_seconds),
+        processes=processes,
         flights=flights,
         slow_commits=slow_commits,
         sweeper=Sweeper(

@@ -12,7 +12,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, DateTime, Engine, bindparam, delete, func, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    DateTime,
+    Engine,
+    Interval,
+    bindparam,
+    delete,
+    func,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.types import Text
@@ -70,9 +82,14 @@ class Process:
     now: datetime
 
     @property
+    def silent(self) -> timedelta:
+        """How long ago it reported last."""
+        return self.now - self.seen_at
+
+    @property
     def living(self) -> bool:
         """Whether it has reported lately and nobody has found it dead."""
-        return self.gone_at is None and self.now - self.seen_at < LIVING
+        return self.gone_at is None and self.silent < LIVING
 
 
 _COLUMNS: Final = tuple(processes.c[name] for name in Process.__slots__ if name != "now")
@@ -172,11 +189,27 @@ class ProcessStore:
             moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
         return moment
 
+    def write_off(self, process_id: str) -> bool:
+        """Give up what a silent process holds, as if it had left nothing; False if it is not silent.
+
+        What it holds lands all the same, should it ever come back.
+        """
+        writing = (
+            update(processes)
+            .where(
+                processes.c.id == process_id,
+                processes.c.gone_at.is_(None),
+                processes.c.seen_at < func.clock_timestamp() - _ago(LIVING),
+            )
+            .values(gone_at=func.clock_timestamp(), staged=0, unsafe=0)
+        )
+        with single(self._auto) as connection:
+            return connection.execute(writing).rowcount == 1
+
     def forget(self) -> int:
         """Remove the rows of processes that ended long ago and left nothing; returns how many."""
-        old = text("interval '1 second' * :seconds").bindparams(seconds=FORGOTTEN.total_seconds())
         removal = delete(processes).where(
-            processes.c.seen_at < func.clock_timestamp() - old, processes.c.staged == 0
+            processes.c.seen_at < func.clock_timestamp() - _ago(FORGOTTEN), processes.c.staged == 0
         )
         with single(self._auto) as connection:
             return connection.execute(removal).rowcount
@@ -185,3 +218,7 @@ class ProcessStore:
 def _process(row: Sequence[object]) -> Process:
     values = [tuple(value) if isinstance(value, list) else value for value in row]
     return Process(*values)  # type: ignore[arg-type]  # the columns are the fields, in their order
+
+
+def _ago(duration: timedelta) -> ColumnElement[timedelta]:
+    return literal(duration, Interval)

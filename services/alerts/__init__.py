@@ -13,9 +13,11 @@ from services.alerts.providers import (
 )
 from services.alerts.staging import (
     ANSWERS_UNSAFE,
+    PROCESS_LOST,
     STAGED_REFUSED,
     STAGED_UNREADABLE,
     answers_unsafe,
+    process_lost,
     staged_damaged,
     staged_refused,
     staged_unreadable,
@@ -24,6 +26,7 @@ from services.alerts.staging import (
 __all__ = [
     "ANSWERS_UNSAFE",
     "NOT_CONFIGURED",
+    "PROCESS_LOST",
     "RESTORED_CAUSE",
     "STAGED_REFUSED",
     "STAGED_UNREADABLE",
@@ -33,6 +36,7 @@ __all__ = [
     "needs_reauth",
     "not_configured",
     "not_revoked",
+    "process_lost",
     "provider_cause",
     "provider_held",
     "restored",

@@ -11,6 +11,7 @@ from storage.alerts import AlertSpec
 ANSWERS_UNSAFE: Final = "answers_unsafe"
 STAGED_UNREADABLE: Final = "staged_unreadable"
 STAGED_REFUSED: Final = "staged_refused"
+PROCESS_LOST: Final = "process_lost"
 
 
 def answers_unsafe(host: str, *, count: int, folder: str) -> AlertSpec:
@@ -66,4 +67,19 @@ def staged_refused(connection_id: UUID, *, error: str) -> AlertSpec:
         "schema of another version (`evergrant doctor`). It is kept and tried again every few seconds.",
         connection_id=connection_id,
         detail={"error": error},
+    )
+
+
+def process_lost(process_id: str, role: str, host: str, staged: int) -> AlertSpec:
+    """A process that holds staged answers has not been heard of for longer than anybody waits."""
+    return AlertSpec(
+        cause=f"process:{process_id}:lost",
+        kind=PROCESS_LOST,
+        severity="critical",
+        title=f"The worker {role!r} on {host} is silent, and {staged} received tokens lie in its spool",
+        help="Start a worker on that machine with the same data folder: it lands them. Until then nothing is "
+        "presented for the connections that are in doubt because of that worker. If the machine and its disk "
+        f"are lost for good, run `evergrant processes forget '{process_id}'`: each of these connections then "
+        "has its one recovery attempt.",
+        detail={"process": process_id, "staged": staged},
     )

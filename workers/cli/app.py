@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "alerts": ("alerts", "List and acknowledge incidents."),
     "incidents": ("incidents", "List breakers and waves of refusals; confirm or dismiss a wave."),
     "providers": ("providers", "List the providers that Evergrant knows."),
+    "processes": ("processes", "List the processes that present, and give up one that is lost."),
     "keys": ("keys", "Make a key ring, list its keys, change to another key."),
     "doctor": ("doctor", "Look at every setting, server, key, schema version and process."),
 }
