@@ -117,6 +117,19 @@ class SimulatorClient:
         """Return concurrent presentations, reuses and window replays, one by one."""
         return self.call("GET", "incidents")
 
+    def presentations(self, owner: str | None = None) -> list[dict[str, Any]]:
+        """Return every remembered presentation with its ``grant_id`` (`simulator.grants.Presentation`)."""
+        return self._rows("presentations", owner)
+
+    def lives(self, owner: str | None = None) -> list[dict[str, Any]]:
+        """Return every grant without history and tokens."""
+        return self._rows("lives", owner)
+
+    def _rows(self, what: str, owner: str | None) -> list[dict[str, Any]]:
+        path = what if owner is None else f"{what}?" + urlencode({"owner": owner})
+        rows: list[dict[str, Any]] = self.call("GET", path)[what]
+        return rows
+
     def grant(self, grant_id: str, *, tokens: bool = False) -> Json:
         """Return a grant with its history; with `tokens`, also its current tokens at the provider."""
         return self.call("GET", f"grants/{grant_id}" + ("?tokens=1" if tokens else ""))

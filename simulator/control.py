@@ -17,6 +17,8 @@ call                                  body → answer
 ``DELETE /_sim/faults``               → ``{"cleared": n}``
 ``GET /_sim/report[?owner=]``         → `simulator.report.build`
 ``GET /_sim/incidents``               → concurrent presentations, reuses and replays, one by one
+``GET /_sim/presentations[?owner=]``  → ``{"presentations": [...]}``, streamed: every remembered one
+``GET /_sim/lives[?owner=]``          → ``{"lives": [...]}``, streamed: every grant in a line, without history
 ``POST /_sim/reset-counters``         → ``{}``; grants and their histories stay
 ``POST /_sim/restore-settings``       → ``{}``; every dialect's settings as documented
 ====================================  ======================================================================
@@ -32,8 +34,9 @@ import hmac
 import ipaddress
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from random import Random
 
 from simulator import report
@@ -74,6 +77,10 @@ class Control:
             ("POST", "reset-counters"): self._reset_counters,
             ("POST", "restore-settings"): self._restore_settings,
         }
+        self._streams: dict[str, Callable[..., Iterator[dict[str, object]]]] = {
+            "presentations": report.presentations,
+            "lives": report.lives,
+        }
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request."""
@@ -86,6 +93,9 @@ class Control:
             self._admit(request)
             if (request.method, noun, name) == ("POST", "grants", ""):
                 await self._mint(exchange)
+                return
+            if request.method == "GET" and noun in self._streams:
+                await self._stream(exchange, noun)
                 return
             exchange.reply(self._handler(request.method, noun)(request, name))
         except BadOrder as error:
@@ -150,6 +160,22 @@ class Control:
             if exchange.gone:
                 return
             # The providers go on serving while a hundred thousand grants are made.
+            await asyncio.sleep(0)
+        await exchange.stream(b"]}")
+        exchange.end_stream()
+
+    async def _stream(self, exchange: Exchange, noun: str) -> None:
+        """Send many rows in pieces, between which the providers go on serving."""
+        owner = exchange.request.query_parameters().get("owner")
+        rows = self._streams[noun](self._world, owner=owner)
+        exchange.start_stream("application/json")
+        await exchange.stream(f'{{"{noun}":['.encode())
+        separator = b""
+        while block := list(islice(rows, _MINT_BLOCK)):
+            if exchange.gone:
+                return
+            await exchange.stream(separator + ",".join(map(json.dumps, block)).encode())
+            separator = b","
             await asyncio.sleep(0)
         await exchange.stream(b"]}")
         exchange.end_stream()

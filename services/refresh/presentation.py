@@ -83,6 +83,11 @@ class Presentation:
             )
         except ConfigurationError as error:
             return self._set_aside(claimed, provider, attempt_id, error, known)
+        # Before the check, not after it: nothing may widen the gap between the check and the send.
+        log.debug(
+            "presenting", connection_id=str(claimed.ref.connection_id), attempt_id=str(attempt_id),
+            lease_left_ms=round((lease_ends - self._clock()) * 1000),
+        )  # fmt: skip
         if self._clock() + deadline.total_seconds() > lease_ends:
             return self._too_late(claimed, attempt_id)
         sent_at = self._clock()
