@@ -58,6 +58,10 @@ check: dev ## lint, format, types, layers, locks, migrations
 bench: dev ## run the benchmarks; results in benchmarks/results
 	@set -e; for name in $(or $(ONLY),$(BENCHMARKS)); do $(BIN)/python -m benchmarks.$$name $(ARGS); done
 
+.PHONY: chaos
+chaos: dev ## kill, freeze and starve everything for 16 minutes, and count what was lost
+	@exec $(BIN)/python -m benchmarks.chaos $(ARGS)
+
 .PHONY: fmt
 fmt: dev ## format, and mend what the linter can mend
 	$(BIN)/ruff check --fix-only .

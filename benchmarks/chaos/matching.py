@@ -1,0 +1,111 @@
+"""Puts the provider's presentations and our workers' words together. Pure."""
+
+from __future__ import annotations
+
+import bisect
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.chaos.evidence import Evidence, Holding, Line, Presentation, Said, Send
+from benchmarks.chaos.record import Kill, Span
+
+#: Two processes' readings of one machine's clock, and a log line written a moment before it is stamped.
+SLACK: Final = 0.01
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A presentation with the send that caused it; `send` None: nobody said that he would."""
+
+    seen: Presentation
+    send: Send | None
+    connection_id: str
+    provider: str
+
+
+class Case:
+    """The evidence, indexed."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence = evidence
+        self.facts = evidence.facts
+        self.holding: dict[str, Holding] = {item.grant_id: item for item in evidence.holdings}
+        self.matched = _match(evidence, self.holding)
+        self.lines: dict[str, list[Line]] = defaultdict(list)
+        self.by_attempt: dict[str, list[Line]] = defaultdict(list)
+        for line in evidence.activity:
+            self.lines[line.connection_id].append(line)
+            if line.attempt_id is not None:
+                self.by_attempt[line.attempt_id].append(line)
+        self.said: dict[str, list[Said]] = defaultdict(list)
+        for word in evidence.said:
+            if word.attempt_id is not None:
+                self.said[word.attempt_id].append(word)
+        self.of_grant: dict[str, list[Matched]] = defaultdict(list)
+        for item in self.matched:
+            self.of_grant[item.seen.grant_id].append(item)
+
+    def ours(self) -> list[Matched]:
+        """Return the presentations of grants in our hands, in the order in which they arrived."""
+        return self.matched
+
+    def kill_after(self, worker: str, at: float) -> Kill | None:
+        """Return the first kill of that worker from `at` on."""
+        later = [kill for kill in self.evidence.kills if kill.target == worker and kill.at >= at - SLACK]
+        return min(later, key=lambda kill: kill.at, default=None)
+
+    def stop_during(self, worker: str, since: float, until: float) -> Span | None:
+        """Return a stop of that worker that falls into this time."""
+        for stop in self.evidence.stops:
+            if stop.target == worker and stop.since <= until + SLACK and stop.until >= since - SLACK:
+                return stop
+        return None
+
+    def away(self, server: str, since: float, until: float) -> float:
+        """Return for how many seconds of that time the server was away."""
+        return sum(span.overlap(since, until) for span in self.evidence.outages if span.target == server)
+
+    def committed(self, attempt_id: str) -> Line | None:
+        """Return the line that says that the attempt's answer is kept; None: it is not in Postgres."""
+        for line in self.by_attempt.get(attempt_id, ()):
+            if line.kind in KEPT:
+                return line
+        return None
+
+    def doubts(self, connection_id: str, since: float, until: float) -> list[Line]:
+        """Return the doubts of a connection that were written in that time."""
+        return [
+            line
+            for line in self.lines.get(connection_id, ())
+            if line.kind == "in_doubt" and since <= line.at <= until
+        ]
+
+
+#: Kinds of activity that say that an answer is kept: as the row's next version, or as a spare.
+KEPT: Final = frozenset({"refreshed", "answer_superseded", "answer_after_disconnect"})
+
+
+def _match(evidence: Evidence, holding: dict[str, Holding]) -> list[Matched]:
+    """Give each presentation the latest unused send of its connection that came before it.
+
+    Under one lease at a time there is at most one candidate; where two processes present at once, one of
+    them was late, and the later send belongs to the earlier arrival only if nothing else fits.
+    """
+    times: dict[str, list[float]] = defaultdict(list)
+    free: dict[str, list[Send]] = defaultdict(list)
+    for send in sorted(evidence.sends, key=lambda one: one.at):
+        times[send.connection_id].append(send.at)
+        free[send.connection_id].append(send)
+    matched = []
+    for seen in sorted(evidence.presentations, key=lambda one: one.started_at):
+        held = holding.get(seen.grant_id)
+        if held is None:
+            continue
+        found = None
+        index = bisect.bisect_right(times[held.connection_id], seen.started_at + SLACK)
+        if index:
+            found = free[held.connection_id].pop(index - 1)
+            times[held.connection_id].pop(index - 1)
+        matched.append(Matched(seen, found, held.connection_id, held.provider))
+    return matched
