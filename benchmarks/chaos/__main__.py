@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import signal
 import sys
 import tempfile
 import time
@@ -43,6 +44,8 @@ def main() -> int:
     parser.add_argument("--page", type=Path, help="a page with the table's markers to write it into")
     parser.add_argument("--keep", type=Path, help="an empty folder to run in, which is left as it is")
     given = parser.parse_args()
+    # So that whoever is asked to end takes along what he started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     dose = plan.SHORT if given.short else plan.FULL
     if given.minutes is not None:
         dose = plan.stretched(dose, given.minutes)
