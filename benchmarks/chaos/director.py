@@ -9,7 +9,7 @@ from random import Random
 
 from benchmarks.chaos import wire_faults
 from benchmarks.chaos.competing import Competing
-from benchmarks.chaos.disk import SmallDisk
+from benchmarks.chaos.disk import SPOOL, SmallDisk
 from benchmarks.chaos.plan import Strike
 from benchmarks.chaos.record import Deed
 from benchmarks.chaos.strikes import Skipped, Strikes
@@ -78,5 +78,5 @@ class Director:
 
     def _disk_full(self, strike: Strike, dice: Random) -> dict[str, object]:
         """Fill the spool's disk while Postgres is away."""
-        with self._disk.full():
+        with self._world.record.away(SPOOL, strike.kind), self._disk.full():
             return self._strikes.kill_postgres(strike, dice)

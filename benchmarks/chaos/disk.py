@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+#: What the record calls it: machine B's.
+SPOOL: Final = "spool"
 _BYTES: Final = 256 * 1024
 
 

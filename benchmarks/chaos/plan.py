@@ -64,7 +64,7 @@ class Strike:
 
 FULL: Final = Dose(
     name="full",
-    connections={"gsc": 320, "window": 280, "strict": 160},
+    connections={"gsc": 400, "window": 340, "strict": 200},
     lifetime=(60, 120),
     replay_window=240,
     latency_ms=(60, 400),

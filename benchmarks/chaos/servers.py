@@ -22,6 +22,8 @@ from workers.supervision.claim import ClaimedFolder
 from workers.supervision.errors import NeverReady
 
 PATIENCE: Final = timedelta(seconds=60)
+#: A fault waits for the end of another one of the same server for so long.
+TURN_SECONDS: Final = 20.0
 
 
 class Server:
@@ -54,13 +56,13 @@ class Server:
             self._child.stop()
 
     def kill(self, away: float, why: str) -> str | None:
-        """Kill it with everything it started, and start it again later; says why not if it is away already.
+        """Kill it with everything it started, and start it again later; says why not if it cannot.
 
         Args:
             away: Seconds between the kill and the next start.
         """
-        if not self._busy.acquire(blocking=False):
-            return f"{self.name} was in trouble already"
+        if not self._busy.acquire(timeout=TURN_SECONDS):
+            return f"{self.name} was in trouble all the time"
         try:
             self._kill_and_restart(away, why)
         finally:
@@ -92,9 +94,9 @@ class Server:
                 return
 
     def freeze(self, seconds: float, why: str) -> str | None:
-        """Stop it for a while without ending it; says why not if it is away already."""
-        if not self._busy.acquire(blocking=False):
-            return f"{self.name} was in trouble already"
+        """Stop it for a while without ending it; says why not if it cannot."""
+        if not self._busy.acquire(timeout=TURN_SECONDS):
+            return f"{self.name} was in trouble all the time"
         try:
             if self._child is None:
                 raise AssertionError("unreachable: frozen before it was started")
