@@ -96,9 +96,10 @@ class SimulatorClient:
         """Return the faults that wait."""
         return self.call("GET", "faults")
 
-    def clear_faults(self) -> int:
-        """Drop the faults that wait and return how many there were."""
-        cleared: int = self.call("DELETE", "faults")["cleared"]
+    def clear_faults(self, *fault_ids: int) -> int:
+        """Drop the faults that wait, or those of them that are named, and return how many there were."""
+        which = "/" + ",".join(map(str, fault_ids)) if fault_ids else ""
+        cleared: int = self.call("DELETE", f"faults{which}")["cleared"]
         return cleared
 
     def configure(self, dialect: str, **settings: object) -> Json:

@@ -14,7 +14,7 @@ call                                  body → answer
                                       → ``{"revoked": [...], "already_dead": [...]}``
 ``POST /_sim/faults``                 a fault (`simulator.faults.KINDS`) or a list of them → what was queued
 ``GET /_sim/faults``                  → the faults that wait
-``DELETE /_sim/faults``               → ``{"cleared": n}``
+``DELETE /_sim/faults[/{id},{id}…]``  → ``{"cleared": n}``; without ids all that wait
 ``GET /_sim/report[?owner=]``         → `simulator.report.build`
 ``GET /_sim/incidents``               → concurrent presentations, reuses and replays, one by one
 ``GET /_sim/presentations[?owner=]``  → ``{"presentations": [...]}``, streamed: every remembered one
@@ -246,8 +246,9 @@ class Control:
     def _list_faults(self, _request: Request, _name: str) -> Answer:
         return json_answer(200, [fault.as_json() for fault in self._faults.waiting])
 
-    def _clear_faults(self, _request: Request, _name: str) -> Answer:
-        return json_answer(200, {"cleared": self._faults.clear()})
+    def _clear_faults(self, _request: Request, name: str) -> Answer:
+        ids = {int(part) for part in name.split(",") if part.isdecimal()}
+        return json_answer(200, {"cleared": self._faults.withdraw(ids) if name else self._faults.clear()})
 
     def _report(self, request: Request, _name: str) -> Answer:
         return json_answer(200, report.build(self._world, owner=request.query_parameters().get("owner")))

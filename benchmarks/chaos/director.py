@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import Final
 
 from benchmarks.chaos import wire_faults
 from benchmarks.chaos.competing import Competing
@@ -15,6 +16,9 @@ from benchmarks.chaos.record import Deed
 from benchmarks.chaos.strikes import Skipped, Strikes
 from benchmarks.chaos.world import World
 from simulator.client import SimulatorError
+
+#: How long a fault on the wire waits for requests.
+WIRE_SECONDS: Final = 8.0
 
 Act = Callable[[Strike, Random], dict[str, object]]
 
@@ -68,13 +72,19 @@ class Director:
 
     def _wire_fault(self, strike: Strike, dice: Random) -> dict[str, object]:
         client = self._world.simulator.client
-        queued = wire_faults.orders(strike.kind, dice, sparing=self._world.dose.name == "short")
+        orders = wire_faults.orders(strike.kind, dice, sparing=self._world.dose.name == "short")
+        queued: dict[str, list[int]] = {}
         try:
-            for order in queued:
-                client.fault(**order)  # type: ignore[arg-type]  # the kind is a str
+            for order in orders:
+                fault = client.fault(**order)  # type: ignore[arg-type]  # the kind is a str
+                queued[str(order["dialect"])] = [int(fault["fault_id"]), int(fault["remaining"])]
+            # What nobody met by then is taken back: faults that pile up at a provider that is held back would
+            # strike every one of its probes, and its outage would be as long as the queue.
+            time.sleep(WIRE_SECONDS)
+            client.clear_faults(*(fault_id for fault_id, _ in queued.values()))
         except SimulatorError as error:
             raise Skipped(str(error)) from error
-        return {str(order["dialect"]): order["count"] for order in queued}
+        return {dialect: most for dialect, (_, most) in queued.items()}
 
     def _disk_full(self, strike: Strike, dice: Random) -> dict[str, object]:
         """Fill the spool's disk while Postgres is away."""

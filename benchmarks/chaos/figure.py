@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-Item = dict[str, object]
+Item = dict[str, Any]  # JSON: the lists of the result
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,13 @@ def totals(evidence: Evidence) -> dict[str, object]:
         "kills": sum(kills.values()),
         "kills_by_sort": dict(kills),
         "stops": len(evidence.stops),
+        "exit_status_after_sigterm": dict(
+            Counter(
+                str(deed.did["status"])
+                for deed in evidence.deeds
+                if deed.kind == "terminate_worker" and "status" in deed.did
+            )
+        ),
         "seconds_away": {
             name: round(sum(span.until - span.since for span in evidence.outages if span.target == name), 1)
             for name in sorted({span.target for span in evidence.outages})

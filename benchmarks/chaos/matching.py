@@ -42,6 +42,9 @@ class Case:
         for word in evidence.said:
             if word.attempt_id is not None:
                 self.said[word.attempt_id].append(word)
+        self._sends: dict[str, list[Send]] = defaultdict(list)
+        for send in evidence.sends:
+            self._sends[send.connection_id].append(send)
         self.of_grant: dict[str, list[Matched]] = defaultdict(list)
         for item in self.matched:
             self.of_grant[item.seen.grant_id].append(item)
@@ -66,6 +69,15 @@ class Case:
         """Return for how many seconds of that time the server was away."""
         return sum(span.overlap(since, until) for span in self.evidence.outages if span.target == server)
 
+    def outage(self, since: float, until: float) -> float:
+        """Return for how many seconds of that time at least one server, or every beat, was away."""
+        total, reached = 0.0, since
+        for span in sorted(self.evidence.outages, key=lambda one: one.since):
+            if span.target in _SERVERS and span.until > reached:
+                total += span.overlap(max(reached, since), until)
+                reached = max(reached, span.until)
+        return total
+
     def committed(self, attempt_id: str) -> Line | None:
         """Return the line that says that the attempt's answer is kept; None: it is not in Postgres."""
         for line in self.by_attempt.get(attempt_id, ()):
@@ -74,14 +86,35 @@ class Case:
         return None
 
     def doubts(self, connection_id: str, since: float, until: float) -> list[Line]:
-        """Return the doubts of a connection that were written in that time."""
-        return [
+        """Return a connection's doubts of that time: those written down, and those of recoveries that died.
+
+        A recovery whose worker was killed leaves the row as it was, in doubt: a new doubt without a line.
+        """
+        found = [
             line
             for line in self.lines.get(connection_id, ())
             if line.kind == "in_doubt" and since <= line.at <= until
         ]
+        known = {line.attempt_id for line in found}
+        for send in self._sends.get(connection_id, ()):
+            if not since - 1 <= send.at < until or send.attempt_id in known or self._is_resolved(send):
+                continue
+            kill = self.kill_after(send.worker, send.at)
+            if kill is not None and kill.at <= until:
+                found.append(Line(kill.at, connection_id, "in_doubt", send.attempt_id, None, UNWRITTEN))
+        return sorted(found, key=lambda line: line.at)
+
+    def _is_resolved(self, send: Send) -> bool:
+        return any(line.kind in _RESOLVED for line in self.by_attempt.get(send.attempt_id, ()))
 
 
+_SERVERS: Final = frozenset({"postgres", "redis", "beat"})
+#: What the judge calls a doubt that nobody wrote down.
+UNWRITTEN: Final = "killed_before_it_was_written"
+#: Kinds of activity that say what an attempt came to.
+_RESOLVED: Final = frozenset(
+    {"refreshed", "answer_superseded", "refresh_failed", "needs_reauth", "in_doubt", "set_aside"}
+)
 #: Kinds of activity that say that an answer is kept: as the row's next version, or as a spare.
 KEPT: Final = frozenset({"refreshed", "answer_superseded", "answer_after_disconnect"})
 

@@ -129,15 +129,15 @@ def _arithmetic(case: Case, since: float, until: float) -> Item:
     """Compare our outage with what the window leaves for one."""
     facts = case.facts
     usable = facts.replay_window - facts.needed
-    away = {name: case.away(name, since, until) for name in ("postgres", "redis", "beat")}
-    stopped = sum(stop.overlap(since, until) for stop in case.evidence.stops)
-    outage = sum(away.values()) + stopped
+    away = {name: round(case.away(name, since, until), 1) for name in ("postgres", "redis", "beat")}
+    outage = case.outage(since, until)
     return {
         "seconds_between": round(until - since, 1),
         "window": facts.replay_window,
         "needed_without_outage": facts.needed,
         "usable_for_an_outage": usable,
-        "outages": {**{name: round(value, 1) for name, value in away.items()}, "stopped": round(stopped, 1)},
+        "outages": away,
+        "outage": round(outage, 1),
         "because": "the outage was longer than what the window leaves"
         if outage >= usable
         else "the outage was shorter than what the window leaves",

@@ -13,7 +13,7 @@ def lost_rotation(story: Story, provider: str = "strict", *, again: float = 1_16
     cut = story.present(grant, 1_100, answered=False, fault="drop_after", committed=False)
     story.line(grant, 1_100.2, "in_doubt", cut, "no_answer")
     story.present(grant, again, result="reuse", committed=False)
-    story.line(grant, again + 0.2, "needs_reauth", None, "invalid_grant")
+    story.line(grant, again + 0.2, "needs_reauth", "attempt-2", "invalid_grant")
     story.die(grant, "reuse", again)
     reason = "rotation_probably_lost"
     story.change(grant, status="needs_reauth", reauth_reason=reason, refresh_due_at=None)
@@ -72,10 +72,29 @@ def test_an_outage_longer_than_the_window_leaves_is_listed_with_its_arithmetic()
     story.away("postgres", 1_101, 1_245)
     assert story.broken() == {}
     (lost,) = story.figure("grants_lost").excused
-    assert (lost["usable_for_an_outage"], lost["outages"]) == (
-        140.0,
-        {"postgres": 144.0, "redis": 0, "beat": 0, "stopped": 0},
-    )
+    assert (lost["usable_for_an_outage"], lost["outage"]) == (140.0, 144.0)
+
+
+def test_outages_at_the_same_time_count_once() -> None:
+    """Postgres and Redis away together are one outage, and too short a one to excuse the loss."""
+    story = Story()
+    lost_rotation(story, "window", again=1_345)
+    story.away("postgres", 1_101, 1_200)
+    story.away("redis", 1_110, 1_201)
+    assert story.broken() == {"grants_lost": 1}
+    assert story.figure("grants_lost").broken[0]["outage"] == 100.0
+
+
+def test_a_recovery_whose_worker_was_killed_is_a_doubt_of_its_own() -> None:
+    """Nobody could write it down: the kill after its send is what the next attempt is listed with."""
+    story = Story()
+    grant = lost_rotation(story)
+    story.kill(1_160.05)
+    story.evidence.activity = [line for line in story.evidence.activity if line.kind != "needs_reauth"]
+    story.present(grant, 1_210, result="reuse", committed=False)
+    assert story.broken() == {}
+    second = story.figure("spent_tokens_presented").excused[1]
+    assert [doubt["code"] for doubt in second["doubts"]] == ["no_answer", "killed_before_it_was_written"]
 
 
 def test_a_living_grant_that_was_given_up_is_counted() -> None:

@@ -63,3 +63,14 @@ def test_more_rows_than_one_piece_arrive_whole(simulator: SimulatorProcess) -> N
     assert [row["dead_reason"] for row in lives if not row["alive"]] == ["revoked"]
     assert "history" not in lives[0]
     assert simulator.client.presentations(owner=owner) == []
+
+
+def test_a_fault_can_be_taken_back_by_its_id(simulator: SimulatorProcess) -> None:
+    """The named faults are dropped, the others wait on, and one that has struck is not counted."""
+    client = simulator.client
+    first, second, third = (client.fault("drop_before", dialect="strict")["fault_id"] for _ in range(3))
+
+    assert client.clear_faults(second, third, 999_999) == 2
+    assert [fault["fault_id"] for fault in client.faults()] == [first]
+    assert client.clear_faults(second) == 0
+    assert client.clear_faults() == 1
