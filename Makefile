@@ -17,7 +17,7 @@ BIN = .venv/bin
 # Arguments for what is run: make demo ARGS='--flower-port 9000', make test ARGS='-x -k lease'.
 ARGS =
 # What `make bench` runs; one alone: make bench ONLY=demo
-BENCHMARKS = demo
+BENCHMARKS = demo fairness
 # What is tested: make test T=tests/storage
 T =
 
