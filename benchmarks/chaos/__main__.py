@@ -103,7 +103,11 @@ def _run(world: World, disk: SmallDisk, seed: int, started: float) -> dict[str, 
         "seed": seed,
         "dose": dose.name,
         "minutes": round((ended - began) / 60, 1),
-        "conditions": {**before, "load_average_at_the_end": conditions()["load_average"]},
+        "conditions": {
+            **before,
+            "load_average_at_the_end": conditions()["load_average"],
+            "servers": world.servers.versions(),
+        },
         "world": {
             "connections": dict(dose.connections),
             "access_token_seconds": list(dose.lifetime),

@@ -132,6 +132,15 @@ class Servers:
         with psycopg.connect(self.postgres.url, autocommit=True, connect_timeout=5) as connection:
             return list(connection.execute(statement.encode(), values))
 
+    def versions(self) -> dict[str, str]:
+        """Return which Postgres and which Redis they are."""
+        with redis.Redis.from_url(self.redis.url, socket_timeout=5) as client:
+            information = client.info("server")
+        return {
+            "postgres": str(self.query("SHOW server_version")[0][0]),
+            "redis": str(information["redis_version"]),
+        }
+
     def cut_sessions(self) -> int:
         """End the sessions of all workers, each wherever it is; return how many there were."""
         cut = self.query(
