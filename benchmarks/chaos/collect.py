@@ -31,6 +31,8 @@ _EVENTS: Final = frozenset(
         "answer_for_a_gone_grant", "refresh_failed", "lease_too_short",
     }
 )  # fmt: skip
+#: Longer than a commit takes on a loaded machine.
+_COMMIT_SECONDS: Final = 3.0
 _ROWS: Final = (
     "SELECT c.id, c.provider_id, c.user_id, t.status, t.version, t.reauth_reason,"
     " extract(epoch FROM t.expires_at), extract(epoch FROM t.refresh_due_at), t.failures"
@@ -48,8 +50,15 @@ _ALERTS: Final = (
 
 
 def collect(world: World, began: float, ended: float, *, recovered: bool) -> Evidence:
-    """Return what both sides know now."""
+    """Return what both sides know now.
+
+    The provider's word is taken first: what it has answered by then, the workers have said and committed a
+    moment later.
+    """
     query, client = world.servers.query, world.simulator.client
+    presentations = [Presentation(**row) for row in client.presentations(OWNER)]
+    lives = [Life(row["grant_id"], row["dead_reason"], row["died_at"]) for row in client.lives(OWNER)]
+    time.sleep(_COMMIT_SECONDS)
     rows = [
         Row(str(row[0]), str(row[1]), str(row[2]), str(row[3]), int(str(row[4])), _text(row[5]),
             _number(row[6]), _number(row[7]), int(str(row[8])))
@@ -58,8 +67,8 @@ def collect(world: World, began: float, ended: float, *, recovered: bool) -> Evi
     sends, said = read_logs(world)
     lease, least = ROOMY.lease.total_seconds(), world.dose.lifetime[0]
     return Evidence(
-        presentations=[Presentation(**row) for row in client.presentations(OWNER)],
-        lives=[Life(row["grant_id"], row["dead_reason"], row["died_at"]) for row in client.lives(OWNER)],
+        presentations=presentations,
+        lives=lives,
         sends=sends,
         said=said,
         activity=[
