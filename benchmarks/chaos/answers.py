@@ -12,6 +12,8 @@ from benchmarks.chaos.matching import Case, Matched
 #: What was done on the wire to answers that were written out whole and still say nothing.
 _UNREADABLE: Final = frozenset({"invalid_json", "not_http", "error_in_200"})
 _SERVED: Final = frozenset({"refreshed", "replayed"})
+#: Where an answer can be safe, or safer than in memory alone.
+_PLACES: Final = ("postgres", "spool", "redis")
 #: The least time within which a kill after the answer's end counts as "before the first durable write".
 _LEAST_WINDOW: Final = 0.05
 
@@ -102,9 +104,7 @@ def _lost(case: Case, item: Matched, window: float) -> Item:
         because = "the worker was killed between the socket and the first durable write"
         return {**entry, "because": because, "excused": True}
     if "answer_held" in words:
-        everything = _all_refused(case, seen.ended_at, kill.at)
-        because = "held in memory alone until the worker was killed"
-        return {**entry, "because": because, "refused_by": everything}
+        return {**entry, **_held(case, send.worker, seen.ended_at, kill.at)}
     return {**entry, "because": "unexplained"}
 
 
@@ -123,6 +123,14 @@ def _stopped(case: Case, worker: str, since: float, until: float) -> float:
     return sum(stop.overlap(since, until) for stop in case.evidence.stops if stop.target == worker)
 
 
-def _all_refused(case: Case, since: float, until: float) -> Item:
-    """Say what was away while the answer was held."""
-    return {name: round(case.away(name, since, until), 2) for name in ("postgres", "redis", "spool")}
+def _held(case: Case, worker: str, since: float, until: float) -> Item:
+    """Judge an answer that was in memory alone when its worker was killed: did every place refuse it at once?"""
+    # The disk that was full is machine B's.
+    everywhere = worker.startswith("b-") and case.away_together(_PLACES, since, until) > 0
+    return {
+        "because": "Postgres, spool and Redis all refused it"
+        if everywhere
+        else "held in memory alone until the worker was killed",
+        "away": {name: round(case.away(name, since, until), 2) for name in _PLACES},
+        "excused": everywhere,
+    }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import bisect
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from benchmarks.chaos.evidence import Evidence, Holding, Line, Presentation, Said, Send
@@ -77,6 +79,19 @@ class Case:
                 total += span.overlap(max(reached, since), until)
                 reached = max(reached, span.until)
         return total
+
+    def away_together(self, servers: Sequence[str], since: float, until: float) -> float:
+        """Return for how many seconds of that time all of them were away at once."""
+        edges = sorted(
+            {since, until, *(at for span in self.evidence.outages for at in (span.since, span.until))}
+        )
+        return sum(
+            later - earlier
+            for earlier, later in pairwise(edges)
+            if earlier >= since
+            and later <= until
+            and all(self.away(server, earlier, later) >= later - earlier - 1e-6 for server in servers)
+        )
 
     def committed(self, attempt_id: str) -> Line | None:
         """Return the line that says that the attempt's answer is kept; None: it is not in Postgres."""

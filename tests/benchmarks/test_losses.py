@@ -140,6 +140,28 @@ def test_an_answer_held_in_memory_until_the_kill_is_counted() -> None:
     )
 
 
+def test_an_answer_that_every_place_refused_at_once_is_listed() -> None:
+    """Postgres, spool and Redis away at once, on the machine whose disk was full, excuse the loss."""
+
+    def held(worker: str, redis_until: float) -> Story:
+        story = Story()
+        attempt = story.present(story.grant("strict"), 1_100, committed=False, worker=worker)
+        story.away("postgres", 1_099, 1_110)
+        story.away("spool", 1_099, 1_110)
+        story.away("redis", 1_090, redis_until)
+        story.say("answer_held", attempt, 1_100.2)
+        story.kill(1_105, worker=worker)
+        return story
+
+    everywhere = held("b-bulk-1", 1_102)
+    assert everywhere.broken() == {}
+    because = everywhere.figure("answers_lost").excused[0]["because"]
+    assert because == "Postgres, spool and Redis all refused it"
+    # Redis was back when the answer came; another machine's disk was not full.
+    assert held("b-bulk-1", 1_100).broken() == {"answers_lost": 1}
+    assert held("a-bulk", 1_102).broken() == {"answers_lost": 1}
+
+
 def test_another_workers_kill_excuses_no_loss() -> None:
     """The kill must be of the worker that had the answer."""
     story = Story()
