@@ -124,7 +124,7 @@ def _stopped(case: Case, worker: str, since: float, until: float) -> float:
 
 
 def _held(case: Case, worker: str, since: float, until: float) -> Item:
-    """Judge an answer that was in memory alone when its worker was killed: did every place refuse it at once?"""
+    """Judge an answer that was in memory alone when its worker was killed: did every place refuse it?"""
     # The disk that was full is machine B's.
     everywhere = worker.startswith("b-") and case.away_together(_PLACES, since, until) > 0
     return {
