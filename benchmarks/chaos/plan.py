@@ -115,7 +115,7 @@ FULL: Final = Dose(
 
 SHORT: Final = Dose(
     name="short",
-    connections={"gsc": 60, "window": 50, "strict": 40},
+    connections={"gsc": 100, "window": 90, "strict": 70},
     lifetime=(40, 60),
     replay_window=240,
     latency_ms=(60, 300),

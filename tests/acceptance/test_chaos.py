@@ -74,7 +74,7 @@ def test_there_was_something_to_survive(campaign: dict[str, Any]) -> None:
     assert set(totals["kills_by_sort"]) >= {"worker", "supervisor", "beat", "postgres", "redis"}
     assert totals["kills"] >= 10
     assert totals["stops"] >= 1
-    assert len(totals["faults_on_the_wire"]) >= 6
+    assert len(totals["faults_on_the_wire"]) >= 5
     assert all(count > 30 for count in totals["refreshes_by_kind"].values())
     assert len(totals["refreshes_by_kind"]) == 3
     failed = [deed for deed in campaign["schedule"] if "the harness failed" in (deed["skipped"] or "")]
