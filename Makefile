@@ -17,7 +17,7 @@ BIN = .venv/bin
 # Arguments for what is run: make demo ARGS='--flower-port 9000', make test ARGS='-x -k lease'.
 ARGS =
 # What `make bench` runs; one alone: make bench ONLY=demo
-BENCHMARKS = demo
+BENCHMARKS = demo fairness
 # What is tested: make test T=tests/storage
 T =
 
@@ -57,6 +57,10 @@ check: dev ## lint, format, types, layers, locks, migrations
 .PHONY: bench
 bench: dev ## run the benchmarks; results in benchmarks/results
 	@set -e; for name in $(or $(ONLY),$(BENCHMARKS)); do $(BIN)/python -m benchmarks.$$name $(ARGS); done
+
+.PHONY: chaos
+chaos: dev ## kill, freeze and starve everything for 16 minutes, and count what was lost
+	@exec $(BIN)/python -m benchmarks.chaos $(ARGS)
 
 .PHONY: fmt
 fmt: dev ## format, and mend what the linter can mend

@@ -96,9 +96,10 @@ class SimulatorClient:
         """Return the faults that wait."""
         return self.call("GET", "faults")
 
-    def clear_faults(self) -> int:
-        """Drop the faults that wait and return how many there were."""
-        cleared: int = self.call("DELETE", "faults")["cleared"]
+    def clear_faults(self, *fault_ids: int) -> int:
+        """Drop the faults that wait, or those of them that are named, and return how many there were."""
+        which = "/" + ",".join(map(str, fault_ids)) if fault_ids else ""
+        cleared: int = self.call("DELETE", f"faults{which}")["cleared"]
         return cleared
 
     def configure(self, dialect: str, **settings: object) -> Json:
@@ -116,6 +117,19 @@ class SimulatorClient:
     def incidents(self) -> Json:
         """Return concurrent presentations, reuses and window replays, one by one."""
         return self.call("GET", "incidents")
+
+    def presentations(self, owner: str | None = None) -> list[dict[str, Any]]:
+        """Return every remembered presentation with its ``grant_id`` (`simulator.grants.Presentation`)."""
+        return self._rows("presentations", owner)
+
+    def lives(self, owner: str | None = None) -> list[dict[str, Any]]:
+        """Return every grant without history and tokens."""
+        return self._rows("lives", owner)
+
+    def _rows(self, what: str, owner: str | None) -> list[dict[str, Any]]:
+        path = what if owner is None else f"{what}?" + urlencode({"owner": owner})
+        rows: list[dict[str, Any]] = self.call("GET", path)[what]
+        return rows
 
     def grant(self, grant_id: str, *, tokens: bool = False) -> Json:
         """Return a grant with its history; with `tokens`, also its current tokens at the provider."""

@@ -14,9 +14,11 @@ call                                  body → answer
                                       → ``{"revoked": [...], "already_dead": [...]}``
 ``POST /_sim/faults``                 a fault (`simulator.faults.KINDS`) or a list of them → what was queued
 ``GET /_sim/faults``                  → the faults that wait
-``DELETE /_sim/faults``               → ``{"cleared": n}``
+``DELETE /_sim/faults[/{id},{id}…]``  → ``{"cleared": n}``; without ids all that wait
 ``GET /_sim/report[?owner=]``         → `simulator.report.build`
 ``GET /_sim/incidents``               → concurrent presentations, reuses and replays, one by one
+``GET /_sim/presentations[?owner=]``  → ``{"presentations": [...]}``, streamed: every remembered one
+``GET /_sim/lives[?owner=]``          → ``{"lives": [...]}``, streamed: every grant in a line, without history
 ``POST /_sim/reset-counters``         → ``{}``; grants and their histories stay
 ``POST /_sim/restore-settings``       → ``{}``; every dialect's settings as documented
 ====================================  ======================================================================
@@ -32,8 +34,9 @@ import hmac
 import ipaddress
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from random import Random
 
 from simulator import report
@@ -74,6 +77,10 @@ class Control:
             ("POST", "reset-counters"): self._reset_counters,
             ("POST", "restore-settings"): self._restore_settings,
         }
+        self._streams: dict[str, Callable[..., Iterator[dict[str, object]]]] = {
+            "presentations": report.presentations,
+            "lives": report.lives,
+        }
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request."""
@@ -86,6 +93,9 @@ class Control:
             self._admit(request)
             if (request.method, noun, name) == ("POST", "grants", ""):
                 await self._mint(exchange)
+                return
+            if request.method == "GET" and noun in self._streams:
+                await self._stream(exchange, noun)
                 return
             exchange.reply(self._handler(request.method, noun)(request, name))
         except BadOrder as error:
@@ -150,6 +160,22 @@ class Control:
             if exchange.gone:
                 return
             # The providers go on serving while a hundred thousand grants are made.
+            await asyncio.sleep(0)
+        await exchange.stream(b"]}")
+        exchange.end_stream()
+
+    async def _stream(self, exchange: Exchange, noun: str) -> None:
+        """Send many rows in pieces, between which the providers go on serving."""
+        owner = exchange.request.query_parameters().get("owner")
+        rows = self._streams[noun](self._world, owner=owner)
+        exchange.start_stream("application/json")
+        await exchange.stream(f'{{"{noun}":['.encode())
+        separator = b""
+        while block := list(islice(rows, _MINT_BLOCK)):
+            if exchange.gone:
+                return
+            await exchange.stream(separator + ",".join(map(json.dumps, block)).encode())
+            separator = b","
             await asyncio.sleep(0)
         await exchange.stream(b"]}")
         exchange.end_stream()
@@ -220,8 +246,9 @@ class Control:
     def _list_faults(self, _request: Request, _name: str) -> Answer:
         return json_answer(200, [fault.as_json() for fault in self._faults.waiting])
 
-    def _clear_faults(self, _request: Request, _name: str) -> Answer:
-        return json_answer(200, {"cleared": self._faults.clear()})
+    def _clear_faults(self, _request: Request, name: str) -> Answer:
+        ids = {int(part) for part in name.split(",") if part.isdecimal()}
+        return json_answer(200, {"cleared": self._faults.withdraw(ids) if name else self._faults.clear()})
 
     def _report(self, request: Request, _name: str) -> Answer:
         return json_answer(200, report.build(self._world, owner=request.query_parameters().get("owner")))

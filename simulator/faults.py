@@ -184,6 +184,13 @@ class FaultQueue:
         self.waiting.clear()
         return number
 
+    def withdraw(self, fault_ids: set[int]) -> int:
+        """Drop those of these faults that still wait, and return how many there were."""
+        staying = [fault for fault in self.waiting if fault.fault_id not in fault_ids]
+        number = len(self.waiting) - len(staying)
+        self.waiting[:] = staying
+        return number
+
     def take(self, endpoint: str, dialect: str, grant_id: str | None, owner: str | None) -> Fault | None:
         """Return the fault that strikes this request, or None."""
         for fault in self.waiting:

@@ -27,7 +27,8 @@ class Presentation(NamedTuple):
     """One finished presentation in a grant's history. Instants are Unix time in seconds.
 
     `concurrent` says that another presentation of the same grant was under way when this one arrived;
-    `answered` says that the answer was written out whole.
+    `answered` says that the answer was written out whole; `fault` names what was done to it on the wire, None
+    where nothing was.
     """
 
     started_at: float
@@ -36,6 +37,7 @@ class Presentation(NamedTuple):
     result: str
     concurrent: bool
     answered: bool
+    fault: str | None = None
 
 
 @dataclass(slots=True)

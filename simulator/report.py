@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 from itertools import islice
 
 from simulator.counters import Counters
@@ -39,6 +40,29 @@ def build(world: World, *, owner: str | None = None) -> dict[str, object]:
 def incidents(world: World) -> list[dict[str, object]]:
     """Return the concurrent presentations, reuses and window replays, the latest 10,000 of each dialect."""
     return [incident._asdict() for state in world.states.values() for incident in state.incidents]
+
+
+def presentations(world: World, *, owner: str | None = None) -> Iterator[dict[str, object]]:
+    """Yield every remembered presentation with its grant, a grant's in the order in which they ended.
+
+    `owner` narrows them to that owner's grants. How many a grant remembers, ``--history`` says.
+    """
+    for state in world.states.values():
+        for grant in state.grants:
+            if grant.history is not None and owner in (None, grant.owner):
+                # A copy: requests go on between two of a stream's pieces.
+                for item in tuple(grant.history):
+                    yield {"grant_id": grant.grant_id, **item._asdict()}
+
+
+def lives(world: World, *, owner: str | None = None) -> Iterator[dict[str, object]]:
+    """Yield what is known of each grant, without history and tokens; `owner` narrows them to his."""
+    for state in world.states.values():
+        for grant in state.grants:
+            if owner in (None, grant.owner):
+                row = grant.as_row()
+                del row["history"]
+                yield {"grant_id": grant.grant_id, "alive": grant.alive, "under_way": grant.under_way, **row}
 
 
 def describe(grant: Grant) -> dict[str, object]:

@@ -122,7 +122,7 @@ class Traffic:
         grant.under_way += 1
         return _Visit(exchange, call, concurrent=grant.under_way > 1)
 
-    def _leave(self, visit: _Visit, result: str, *, answered: bool) -> None:
+    def _leave(self, visit: _Visit, result: str, *, answered: bool, fault: str | None = None) -> None:
         call = visit.call
         name, grant = call.state.name, call.grant
         if call.kind == "check":
@@ -135,7 +135,7 @@ class Traffic:
             number = None if grant is None else grant.number
             ended_at = time.time()
             presentation = Presentation(
-                call.arrived_at, ended_at, call.generation, result, visit.concurrent, answered
+                call.arrived_at, ended_at, call.generation, result, visit.concurrent, answered, fault
             )
             self._world.note_token_request(name, number, presentation)
 
@@ -189,7 +189,7 @@ class Traffic:
                 await asyncio.sleep(fault.seconds())
             outcome = self._outcome(visit)
             result, answered = outcome.result, await _deliver(visit.exchange, outcome.answer, fault)
-        self._leave(visit, result, answered=answered)
+        self._leave(visit, result, answered=answered, fault=fault.kind)
         self._world.note_fault(call.state.name, fault.kind, answered=answered)
 
 

@@ -89,6 +89,11 @@ class Presentation:
             return self._failures.set_aside(
                 claimed, provider, attempt_id, error, now=self._now(claimed, known)
             )
+        # Before the check, not after it: nothing may widen the gap between the check and the send.
+        log.debug(
+            "presenting", connection_id=str(claimed.ref.connection_id), attempt_id=str(attempt_id),
+            lease_left_ms=round((lease_ends - self._clock()) * 1000),
+        )  # fmt: skip
         # The deadline counts from this look at the lease: a process that is frozen right after it, and for
         # longer than the lease has room, finds its deadline over where the first byte would be written.
         sent_at = self._clock()

@@ -1,0 +1,1 @@
+"""Tests of what judges a campaign, on made-up evidence."""
