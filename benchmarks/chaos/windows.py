@@ -1,8 +1,8 @@
 """How wide the two windows are that no client can close, measured in one process without faults.
 
 From the last look at the deadline, which counts from the look at the lease, to the bytes' being handed to the
-kernel: a process that is stopped there may become late. And from the answer's last byte to its durable commit,
-in which a killed process loses it.
+kernel: a process that is stopped there may become late. And from the answer's last byte to its durable
+commit, in which a killed process loses it.
 """
 
 from __future__ import annotations
