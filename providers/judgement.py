@@ -15,7 +15,6 @@ from typing import Any, Final
 from domain.errors import (
     ClientMisconfigured,
     GrantRejected,
-    InsufficientScope,
     Malformed,
     OutcomeUnknown,
     ProviderError,
@@ -26,58 +25,10 @@ from domain.errors import (
 from domain.provider import Replay
 from domain.token import Answer
 from providers.answers import instant, json_object, member, retry_after, scopes, token_answer
-from providers.definition import Endpoint, Judgement, Outcome, ProviderDefinition
+from providers.definition import Endpoint, Judgement, ProviderDefinition
+from providers.error_codes import CODES, OUTCOMES, TROUBLE, Kind
 from providers.http import WireAnswer
 
-#: Stands for "it may have happened": Unavailable where nothing is lost by presenting again, else in doubt.
-_TROUBLE: Final = None
-_Kind = type[ProviderError] | None
-
-_OUTCOMES: Final[Mapping[Outcome, type[ProviderError]]] = {
-    Outcome.GRANT_REJECTED: GrantRejected,
-    Outcome.CLIENT_MISCONFIGURED: ClientMisconfigured,
-    Outcome.TRANSIENT: Unavailable,
-    Outcome.RATE_LIMITED: RateLimited,
-    Outcome.REFUSED: Refused,
-    Outcome.INSUFFICIENT_SCOPE: InsufficientScope,
-    Outcome.OUTCOME_UNKNOWN: OutcomeUnknown,
-}
-#: RFC 6749 §5.2; the last three are §4.1.2.1's and RFC 8628 §3.5's, which token endpoints send as well.
-#: invalid_request and invalid_scope are left to Refused: providers send them for dead tokens as well as for
-#: requests that are wrong, and either verdict would be a guess.
-_TOKEN_CODES: Final[Mapping[str, _Kind]] = {
-    "invalid_grant": GrantRejected,
-    "invalid_client": ClientMisconfigured,
-    "unauthorized_client": ClientMisconfigured,
-    "unsupported_grant_type": ClientMisconfigured,
-    "temporarily_unavailable": Unavailable,
-    "server_error": _TROUBLE,
-    "slow_down": RateLimited,
-}
-#: RFC 6750 §3.1, and what a check that names our client id may be told about it.
-_CHECK_CODES: Final[Mapping[str, _Kind]] = {
-    "invalid_token": GrantRejected,
-    "insufficient_scope": InsufficientScope,
-    "invalid_client": ClientMisconfigured,
-    "unauthorized_client": ClientMisconfigured,
-    "temporarily_unavailable": Unavailable,
-    "server_error": Unavailable,
-}
-#: RFC 7009 §2.2.1, RFC 6749 §5.2, and what providers say of a token that is dead already (§2.2 wants 200).
-#: Repeating a revocation costs nothing, so trouble of any kind is a reason to come back.
-_REVOKE_CODES: Final[Mapping[str, _Kind]] = {
-    "invalid_token": GrantRejected,
-    "invalid_grant": GrantRejected,
-    "invalid_client": ClientMisconfigured,
-    "unauthorized_client": ClientMisconfigured,
-    "temporarily_unavailable": Unavailable,
-    "server_error": Unavailable,
-}
-_CODES: Final = {
-    Endpoint.TOKEN: _TOKEN_CODES,
-    Endpoint.CHECK: _CHECK_CODES,
-    Endpoint.REVOKE: _REVOKE_CODES,
-}
 _BEARER_ERROR: Final = re.compile(r'\berror\s*=\s*"?([A-Za-z_]{1,64})"?')
 #: An error code that is words, perhaps with a number behind: everything else a provider puts there (a
 #: sentence, an identifier, a token) is not passed on.
@@ -121,7 +72,7 @@ def judge_token(definition: ProviderDefinition, answer: WireAnswer, *, secrets: 
             raise Malformed("answer_too_large", http_status=answer.status)
         return _without_echo(token_answer(definition, document, status=answer.status), secrets)
     kind, name = _default(Endpoint.TOKEN, code, answer.status)
-    if kind is _TROUBLE:
+    if kind is TROUBLE:
         kind = Unavailable if definition.replay is Replay.FREELY else OutcomeUnknown
     raise _failure(kind, name or _shown(code, answer.status, secrets), answer)
 
@@ -204,7 +155,7 @@ def _by_rule(
         found = _text(member(document, rule.member))
         if rule.code is not None and found not in rule.code:
             continue
-        return _failure(_OUTCOMES[rule.outcome], _rule_name(rule, found, answer.status, secrets), answer)
+        return _failure(OUTCOMES[rule.outcome], _rule_name(rule, found, answer.status, secrets), answer)
     return None
 
 
@@ -212,18 +163,18 @@ def _rule_name(rule: Judgement, found: str | None, status: int, secrets: Iterabl
     return rule.name or _shown(None if found is None else found.lower(), status, secrets)
 
 
-def _default(endpoint: Endpoint, code: str | None, status: int) -> tuple[_Kind, str | None]:
+def _default(endpoint: Endpoint, code: str | None, status: int) -> tuple[Kind, str | None]:
     """Judge by the RFCs' codes, else by the status; the second is the code to show, None for the provider's.
 
     A server in trouble, or one that is counting our requests, is believed about nothing else.
     """
-    codes = _CODES[endpoint]
+    codes = CODES[endpoint]
     if code is not None and code in codes and status < 500 and status != 429:
         return codes[code], code
     return _by_status(endpoint, status)
 
 
-def _by_status(endpoint: Endpoint, status: int) -> tuple[_Kind, str | None]:
+def _by_status(endpoint: Endpoint, status: int) -> tuple[Kind, str | None]:
     match status:
         case 401 if endpoint is Endpoint.CHECK:
             return GrantRejected, None
@@ -232,7 +183,7 @@ def _by_status(endpoint: Endpoint, status: int) -> tuple[_Kind, str | None]:
         case 404 | 405 | 410:
             return ClientMisconfigured, "endpoint_gone"
         case 408:
-            return _TROUBLE, None
+            return TROUBLE, None
         case 429:
             return RateLimited, "rate_limited"
         case 503:
@@ -240,7 +191,7 @@ def _by_status(endpoint: Endpoint, status: int) -> tuple[_Kind, str | None]:
         case _ if 300 <= status < 400:
             return ClientMisconfigured, "endpoint_moved"
         case _ if status >= 500:
-            return _TROUBLE, f"http_{status}"
+            return TROUBLE, f"http_{status}"
         case _ if status < 200:
             return Malformed, None
         case _:

@@ -8,7 +8,8 @@ from typing import Final
 from uuid import UUID
 
 from domain.token import Credentials, TokenState
-from storage.tokens.claims import ClaimCondition, ClaimKind
+from storage.tokens.claim_statements import ClaimKind
+from storage.tokens.claims import ClaimCondition
 from storage.tokens.landing import Landing
 
 MINUTE: Final = timedelta(minutes=1)
