@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.conditions import conditions
 from simulator.client import SimulatorClient
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,7 +64,7 @@ def run(folder: Path, *, minutes: float, flower_port: int) -> dict[str, Any]:
             stopped = up.wait(timeout=120)
     return _figures(report, connections, alerts) | {
         "command": f"python -m benchmarks.demo --minutes {minutes:g}",
-        "conditions": _conditions(),
+        "conditions": conditions(),
         "minutes": minutes,
         "seconds_to_first_refresh": first,
         "last_status_line": last_line,
@@ -136,16 +136,6 @@ def _count(words: Any) -> dict[str, int]:  # noqa: ANN401 - any iterable of word
     for word in words:
         counts[word] = counts.get(word, 0) + 1
     return dict(sorted(counts.items()))
-
-
-def _conditions() -> dict[str, Any]:
-    return {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "load_average": [round(load, 2) for load in os.getloadavg()],
-    }
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.chaos.conditions import conditions
 from benchmarks.chaos.definitions import import_line
 from benchmarks.chaos.figure import percentile
 from benchmarks.chaos.pacing import shortest_wait
@@ -28,6 +27,7 @@ from benchmarks.chaos.processes import ROOT, Keeper
 from benchmarks.chaos.record import Record
 from benchmarks.chaos.servers import Servers
 from benchmarks.chaos.world import World
+from benchmarks.conditions import conditions
 from simulator.process import SimulatorProcess
 from workers.supervision.claim import claim_folder
 

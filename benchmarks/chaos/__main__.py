@@ -22,13 +22,13 @@ import structlog
 
 from benchmarks.chaos import plan, table, windows
 from benchmarks.chaos.collect import collect
-from benchmarks.chaos.conditions import conditions
 from benchmarks.chaos.director import Director
 from benchmarks.chaos.disk import SmallDisk
 from benchmarks.chaos.figures import judged, totals
 from benchmarks.chaos.processes import ROOT
 from benchmarks.chaos.recovery import await_recovery
 from benchmarks.chaos.world import SKEWS, World, opened
+from benchmarks.conditions import conditions
 
 RESULT = ROOT / "benchmarks" / "results" / "chaos.json"
 PAGE = ROOT / "docs" / "reliability.md"
