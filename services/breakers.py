@@ -18,6 +18,7 @@ import structlog
 
 from domain.backoff import backoff
 from domain.errors import ProviderError, ServiceUnavailable
+from domain.outage import FAILURES_TO_OPEN, RecentCalls
 from domain.policy import HoldReason
 from services import alerts
 from services.scopes import Scope
@@ -28,8 +29,6 @@ log = structlog.get_logger(__name__)
 
 #: How stale this process' picture of the breakers may be.
 CACHE: Final = timedelta(seconds=1)
-#: Failures in a row, in this process, that say "the provider is down" rather than "one call failed".
-FAILURES_TO_OPEN: Final = 5
 #: Tenants of one provider that fail with no success between, before it is taken for the trouble of all.
 TENANTS_TO_OPEN: Final = 3
 #: A provider that wants to be left alone for this long will let tokens expire; somebody should know.
@@ -46,7 +45,7 @@ class Breakers:
         self._clock = clock
         self._lock = threading.Lock()
         self._reading = threading.Lock()
-        self._failures: defaultdict[str, int] = defaultdict(int)
+        self._recent: defaultdict[str, RecentCalls] = defaultdict(RecentCalls)
         self._known: dict[str, Hold] = {}
         #: What all tenants share -> their failures since the last success, and whose they were.
         self._troubled: dict[str, tuple[int, frozenset[str | None]]] = {}
@@ -153,15 +152,28 @@ class Breakers:
         minutes of silence while it was answering this one.
         """
         with self._lock:
-            # Forgotten, not set to zero: there may be as many scopes as a provider has tenants.
-            self._failures.pop(scope.key, None)
+            self._note_success(scope)
             self._was_probing(scope)
             known = scope.key in self._known
         cause = alerts.provider_cause(scope.key)
         if known and self._holds.close_hold(scope.key, called_at=called_at, cause=cause):
             with self._lock:
                 self._known = {key: hold for key, hold in self._known.items() if key != scope.key}
+                # What failed before it was open must not speak against what comes now.
+                self._recent.pop(scope.key, None)
             log.info("provider_hold_closed", scope=scope.key, provider=scope.provider_id)
+
+    def _note_success(self, scope: Scope) -> None:
+        """Remember a call that was answered. Under the lock."""
+        if scope.tenant is None:
+            self._recent[scope.key].note(ok=True, at=self._clock())
+            return
+        # There may be as many scopes as a provider has tenants: those without trouble are not remembered.
+        recent = self._recent.get(scope.key)
+        if recent is not None:
+            recent.note(ok=True, at=self._clock())
+            if recent.all_ok:
+                del self._recent[scope.key]
 
     def failed(
         self,
@@ -181,15 +193,16 @@ class Breakers:
             certain: It opens the breaker, whatever was before it.
         """
         with self._lock:
-            self._failures[scope.key] += 1
-            failures = self._failures[scope.key]
+            recent = self._recent[scope.key]
+            recent.note(ok=False, at=self._clock())
+            down = recent.is_down(now=self._clock())
             hold = self._known.get(scope.key)
             probed = self._was_probing(scope) is not None
         if hold is not None and hold.held_until > hold.now and not probed and retry_after is None:
             # A call that was under way when the breaker opened says nothing that is not known.
             return
         certain = certain or reason is HoldReason.CLIENT_MISCONFIGURED or retry_after is not None
-        if not certain and hold is None and failures < FAILURES_TO_OPEN:
+        if not certain and hold is None and not down:
             return
         times = 1 if hold is None else hold.failures + 1
         wait = backoff(times, lifetime=timedelta(minutes=5), jitter=jitter, retry_after=retry_after)
