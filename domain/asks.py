@@ -89,6 +89,9 @@ def standing(token: TokenState, ask: RefreshAsk, *, now: datetime) -> Standing:
     if token.lease_until is not None and token.lease_until > now:
         return HeldByAnother(token.lease_until)
     if token.status is Status.IN_DOUBT:
+        if token.lease_until is not None:
+            # The worker that was to recover it has vanished as well: a doubt of its own.
+            return Lapsed()
         due = max(filter(None, (token.refresh_due_at, token.not_before)), default=now)
         return Recover() if due <= now else Settled(Outcome.DEFERRED, due, "in_doubt")
     if token.presented_at is not None:

@@ -44,7 +44,7 @@ _LAPSED: Final = (
     .where(
         tokens.c.connection_id == bindparam("wanted_id"),
         tokens.c.attempt_id == bindparam("held_by"),
-        tokens.c.status == literal_column("'active'"),
+        tokens.c.status.in_((literal_column("'active'"), literal_column("'in_doubt'"))),
         tokens.c.presented_at.is_not(None),
         tokens.c.lease_until < _NOW,
     )
@@ -54,7 +54,8 @@ _LAPSED: Final = (
         lease_until=null(),
         refresh_due_at=bindparam("recover_at", type_=DateTime(timezone=True)),
         refresh_enqueued_until=null(),
-        last_error_code="lease_lapsed",
+        # What a doubt came from is told again should it end badly.
+        last_error_code=case((_IN_DOUBT, tokens.c.last_error_code), else_=literal_column("'lease_lapsed'")),
         last_error_at=_NOW,
     )
     .returning(tokens.c.connection_id, tokens.c.provider_id, tokens.c.version)
@@ -93,7 +94,7 @@ class Releases(StoreBase):
             return connection.execute(_RELEASE, parameters).one_or_none() is not None
 
     def mark_lapsed(self, connection_id: UUID, *, attempt_id: UUID, recover_at: datetime) -> bool:
-        """Call an active row in doubt whose holder let the lease lapse; False if that is not so (any more).
+        """Call a row in doubt, once more if it is, whose holder let the lease lapse; False if that is not so.
 
         Args:
             attempt_id: The attempt that held the lease, as read.

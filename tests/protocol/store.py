@@ -107,7 +107,7 @@ class ModelStore:
     def mark_lapsed(self, *, attempt_id: UUID, recover_at: datetime) -> bool:
         state, now = self.row.state, self.clock()
         lapsed = state.lease_until is not None and state.lease_until < now
-        if state.attempt_id != attempt_id or state.status is not Status.ACTIVE or not lapsed:
+        if state.attempt_id != attempt_id or state.status not in LIVING or not lapsed:
             return False
         if state.presented_at is None:
             return False
@@ -115,7 +115,7 @@ class ModelStore:
             status=Status.IN_DOUBT,
             lease_until=None,
             refresh_due_at=recover_at,
-            last_error_code="lease_lapsed",
+            last_error_code="lease_lapsed" if state.status is Status.ACTIVE else state.last_error_code,
         )
         return True
 

@@ -125,6 +125,8 @@ class Worker:
                     return
                 case Lapsed() if token.attempt_id is not None and token.presented_at is not None:
                     at = recovery_at(token, facts, presented_at=self._sent_by(token, now), now=now)
+                    if Mutant.NO_SETTLING in world.store.mutants:
+                        at = now
                     yield Point.MARK
                     world.mark_lapsed(token.attempt_id, at)
                 case Recover():

@@ -185,6 +185,7 @@ def test_a_recovery_whose_worker_was_killed_settles_as_well(world: World) -> Non
     results = untouched(world, connected)
 
     assert {result.code for result in results} == {"in_doubt"}
+    assert world.kinds(connected).count("in_doubt") == 2, "each doubt has a line of its own"
     world.pass_time(SILENCE, connected)
     assert world.refresh(connected).outcome is Outcome.REFRESHED
     assert world.sim.incidents() == []

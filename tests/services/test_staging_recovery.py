@@ -7,11 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from domain.asks import Outcome
 from domain.token import Status
 from services.wiring import Services
-from storage.keys import generate
+from storage.keys import KeyRing, generate
+from storage.sealing import Sealer
 from tests.services.away import Away, landed_once, process_of, shelved, spooled
 from tests.services.stager import Stager
 from tests.services.world import Connected, World
@@ -32,6 +34,14 @@ def make_due(world: World, connected: Connected) -> None:
 def move_reports_back(world: World) -> None:
     """What was told before the time passed moves back with the rows."""
     world.rows("UPDATE processes SET settled_until = settled_until - interval '20 minutes' RETURNING id")
+
+
+def seal_with(world: World, services: Services, key: str) -> None:
+    """Seal what is staged with a key that no process holds: it was taken out too early."""
+    sealer = Sealer(KeyRing.parse(SecretStr(f"{key},{world.keys}")))
+    for envelope in list(services.sweeper.spool.envelopes()):
+        services.sweeper.spool.put(envelope.resealed(sealer))
+        services.sweeper.shelf.put(envelope.resealed(sealer))
 
 
 def doubt_of(world: World, services: Services, provider_id: str = "strict") -> Connected:
@@ -176,10 +186,11 @@ def test_without_rotation_nothing_is_waited_for(world: World, elsewhere: Service
 
 def test_an_answer_whose_key_is_missing_is_kept_and_nothing_is_presented(world: World, away: Away) -> None:
     """One alert tells it; with the key back it lands, and the alert ends by itself."""
-    presenter = world.wire(keys=f"{generate('k2')},{world.keys}")
+    presenter, lost = world.wire(), generate("k2")
     presenter.sweeper.start()
     stuck = world.connect("strict")
     away.stage(stuck, services=presenter)
+    seal_with(world, presenter, lost)
     # The presenter's own row is lost too: that the answer lies here is enough.
     world.rows("DELETE FROM processes RETURNING id")
 
@@ -193,7 +204,7 @@ def test_an_answer_whose_key_is_missing_is_kept_and_nothing_is_presented(world: 
     assert [what for what, _ in world.events()] == ["opened"]
     assert spooled(world) == shelved(world) == [str(stuck.id)]
     assert (world.presented(stuck), world.alive(stuck)) == (1, True)
-    presenter.sweeper.sweep()
+    world.wire(keys=f"{world.keys},{lost}").sweeper.sweep()
     world.rows("UPDATE alerts SET last_seen_at = now() - interval '2 minutes' RETURNING id")
     world.services.housekeeping.run()
     assert world.alerts() == []
@@ -204,10 +215,11 @@ def test_a_copy_in_redis_that_nobody_can_open_is_told_once(
     world: World, away: Away, elsewhere: Services
 ) -> None:
     """Housekeeping does not take the alert back while a sweeper still sees the cause."""
-    presenter = world.wire(keys=f"{generate('k2')},{world.keys}")
+    presenter = world.wire()
     presenter.sweeper.start()
     connected = world.connect("strict")
     away.stage(connected, services=presenter)
+    seal_with(world, presenter, generate("k2"))
     for path in (world.data_dir / "spool").glob("*.staged"):
         path.unlink()
     presenter_row = "UPDATE processes SET staged = 0, gone_at = now() WHERE id = %s RETURNING id"
