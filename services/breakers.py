@@ -108,14 +108,19 @@ class Breakers:
         called_at: datetime,
         now: datetime,
         jitter: float,
+        repeated: bool = False,
     ) -> None:
         """Tell what a failure said of the provider; `reason` None: it answered properly.
 
         Args:
             called_at: When the call began, by Postgres' clock like `now`.
+            repeated: The connection had failed before this call already. A few that fail make more calls than
+                many that are served, so this says nothing new of the endpoint.
         """
         if reason is None:
             self.tell_success(scope, called_at=called_at)
+            return
+        if repeated and reason is HoldReason.UNREACHABLE and not self._is_open(scope):
             return
         shared = self._is_shared(scope, reason)
         with self._lock:
@@ -128,6 +133,11 @@ class Breakers:
             )  # fmt: skip
         except ServiceUnavailable:
             log.warning("breaker_not_written", scope=scope.key)
+
+    def _is_open(self, scope: Scope) -> bool:
+        """Say whether a breaker that concerns the scope is open or half open, as far as we know."""
+        with self._lock:
+            return any(each.key in self._known for each in _concerned(scope))
 
     def _is_shared(self, scope: Scope, reason: HoldReason) -> bool:
         """Say whether a tenant's failure shows trouble of all: several tenants' in a row, no success between.

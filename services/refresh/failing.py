@@ -80,7 +80,7 @@ class FailedAttempts:
         written = self._recorder.write(record)
         self._admission.breakers.tell_failure(
             scope, verdict.provider, error, retry_after=verdict.provider_retry_after,
-            called_at=claimed.now, now=now, jitter=self._jitter(),
+            called_at=claimed.now, now=now, jitter=self._jitter(), repeated=token.failures > 0,
         )  # fmt: skip
         log.warning(
             "refresh_failed", connection_id=str(ref.connection_id), provider=ref.provider_id,

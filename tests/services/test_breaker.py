@@ -263,3 +263,18 @@ max_requests_per_second = 2
 
     assert world.sim.incidents() == []
     assert world.sim.report()["dialects"]["strict"]["reuse"] == 0
+
+
+def test_a_few_that_go_on_failing_stop_nobody_else(world: World) -> None:
+    """Two connections whose calls fail again and again open no breaker, however often that is."""
+    failing = world.connect_many("gsc", 2)
+    for connected in failing:
+        world.sim.fault("status", dialect="google", status=503, grant_id=connected.grant.grant_id, count=None)
+    for _ in range(6):
+        for connected in failing:
+            world.refresh(connected)
+        world.pass_time(timedelta(hours=1), *failing)
+
+    assert [world.row(connected)["failures"] for connected in failing] == [6, 6]
+    assert world.holds() == []
+    assert world.refresh(world.connect("gsc")).outcome is Outcome.REFRESHED
