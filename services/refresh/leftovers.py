@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 
 from services.providers import ProviderDesk, ReadyProvider
+from services.restore import RestoreGuard
 from storage.leftovers import LateAnswer, Leftover, LeftoverStore
 from storage.tokens.landing import Gone, Landing, LandResult
 from storage.tokens.store import TokenStore
@@ -15,22 +16,28 @@ log = structlog.get_logger(__name__)
 class Leftovers:
     """One per process; thread-safe. Whoever lands an answer and is told `Gone` hands it over here."""
 
-    def __init__(self, store: LeftoverStore, tokens: TokenStore, desk: ProviderDesk) -> None:
+    def __init__(
+        self, store: LeftoverStore, tokens: TokenStore, desk: ProviderDesk, guard: RestoreGuard
+    ) -> None:
         self._store = store
         self._tokens = tokens
         self._desk = desk
+        self._guard = guard
 
     def land(self, landing: Landing) -> LandResult:
         """Land an answer, or deal with it where there is nothing to land on. The one way by which any lands.
 
-        May be repeated with the same landing any number of times.
+        May be repeated with the same landing any number of times. An older copy of the database does not know
+        a grant that was given since: until somebody has accepted it, nothing is dealt with.
 
         Raises:
             ServiceUnavailable: Whether it landed is unknown, or it was not dealt with; hand it over again.
         """
         result = self._tokens.land(landing)
         if isinstance(result, Gone):
-            self.gone(landing, result)
+            self._guard.look()
+            if not self._guard.closed:
+                self.gone(landing, result)
         return result
 
     def gone(self, landing: Landing, gone: Gone) -> None:
