@@ -181,3 +181,24 @@ def test_a_spare_that_comes_after_the_sentence_is_tried(world: World, reason: st
     assert world.alerts() == []
     assert world.refresh(connected).outcome is Outcome.REFRESHED
     assert world.alive(connected)
+
+
+@pytest.mark.parametrize("between", ["failure", "check"])
+def test_a_lost_rotation_is_told_whatever_comes_between(world: World, between: str) -> None:
+    """An outage, or a refused access token, does not make a refusal after it the user's doing."""
+    connected = world.connect("strict")
+    world.update("last_error_code = 'presented_twice'", connected)
+    if between == "failure":
+        world.sim.fault("status", dialect="strict", status=503)
+        assert world.refresh(connected).outcome is Outcome.DEFERRED
+        assert world.row(connected)["status"] == Status.ACTIVE
+    else:
+        world.update("check_due_at = now()", connected)
+        world.sim.fault("status", dialect="strict", endpoint="check", status=401)
+        world.check(connected)
+    world.update("refresh_due_at = now(), not_before = NULL", connected)
+    world.sim.fault("invalid_grant", dialect="strict")
+
+    assert world.refresh(connected).code == "rotation_probably_lost"
+    (alert,) = world.alerts()
+    assert alert["detail"]["reason"] == "rotation_probably_lost"
