@@ -127,13 +127,19 @@ class Recovery:
         that was refused during a wave of refusals has its one honest attempt when the wave is over.
         """
         presented_at = sent_by(token, provider.facts, now=now)
+        if token.attempt_id is None and token.first_presented_at is not None:
+            # The last recovery was given back: the doubt is that of the attempts before it.
+            presented_at = token.first_presented_at
         at = recovery_at(token, provider.facts, presented_at=presented_at, now=now)
         if token.refused_at is not None and self._incidents.withholds(provider.scope_of(token.tenant)):
             # The end of the hold brings it forward; this is for an end that nobody was there to see.
             at = max(at, now + WITHHELD * (0.5 + 0.5 * self._jitter()))
-        if at <= now or token.attempt_id is None:
+        if at <= now:
             return False
         log.warning("recovery_postponed", connection_id=str(token.connection_id), until=at.isoformat())
+        if token.attempt_id is None:
+            self._tokens.put_off_recovery(token.connection_id, until=at)
+            return True
         code = token.last_error_code or "recovery_postponed"
         return self._tokens.record_failure(
             FailureRecord(
