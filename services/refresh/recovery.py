@@ -87,7 +87,7 @@ class Recovery:
         """Land what lies within reach for the connection.
 
         Returns:
-            Whether anything landed, whether something lies here that cannot be opened, and whether the places
+            Whether anything landed, whether something lies here that cannot land, and whether the places
             have said all that they have.
         """
         spooled = self._staging.spooled(token.connection_id)
@@ -103,6 +103,12 @@ class Recovery:
             except SealBroken:
                 # The sweeper has told, and nothing is presented over it.
                 stuck = True
+            except ServiceUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - as above; a task that fails would come back for ever
+                stuck = True
+                words = {"connection_id": str(envelope.connection_id), "attempt_id": str(envelope.attempt_id)}
+                log.error("staged_answer_refused", error=type(error).__name__, **words)
             else:
                 # What had landed before says nothing about this doubt, and where it cannot be removed it is
                 # found again at every look.
