@@ -128,7 +128,11 @@ def _record(*, noted: bool) -> Select[int]:
                         tokens.c.refreshable,
                         tokens.c.status != literal_column("'in_doubt'"),
                     ),
-                    func.least(tokens.c.refresh_due_at, func.clock_timestamp()),
+                    # Not before its backoff is over: the scheduler would publish it again and again in vain,
+                    # and as the longest due before those that may be presented.
+                    func.least(
+                        tokens.c.refresh_due_at, func.greatest(tokens.c.not_before, func.clock_timestamp())
+                    ),
                 ),
                 else_=tokens.c.refresh_due_at,
             ),
