@@ -176,12 +176,13 @@ def test_without_rotation_nothing_is_waited_for(world: World, elsewhere: Service
 
 def test_an_answer_whose_key_is_missing_is_kept_and_nothing_is_presented(world: World, away: Away) -> None:
     """One alert tells it; with the key back it lands, and the alert ends by itself."""
+    stuck = world.connect("strict")
     presenter = world.wire(keys=f"{generate('k2')},{world.keys}")
     presenter.sweeper.start()
-    stuck = world.connect("strict")
     away.stage(stuck, services=presenter)
-    # The presenter's own row is lost too: that the answer lies here is enough.
+    # Its row is lost too: that the answer lies here is enough. Nor is its key agreed any more.
     world.rows("DELETE FROM processes RETURNING id")
+    world.rows("UPDATE deployment SET sealing_key = NULL RETURNING 1")
 
     world.services.sweeper.start()
     make_due(world, stuck)
@@ -204,9 +205,11 @@ def test_a_copy_in_redis_that_nobody_can_open_is_told_once(
     world: World, away: Away, elsewhere: Services
 ) -> None:
     """Housekeeping does not take the alert back while a sweeper still sees the cause."""
+    connected = world.connect("strict")
+    # The one elsewhere lacks the key, and was taken for dead when that was elected.
+    world.rows("UPDATE processes SET gone_at = now() RETURNING 1")
     presenter = world.wire(keys=f"{generate('k2')},{world.keys}")
     presenter.sweeper.start()
-    connected = world.connect("strict")
     away.stage(connected, services=presenter)
     for path in (world.data_dir / "spool").glob("*.staged"):
         path.unlink()
