@@ -54,7 +54,8 @@ class Calm:
         newly_refused: Of them those whose refresh token was refused for the first time.
         refused: Of them those that were refused at all, for the first time or again.
         come_back: Connections that were refused in this wave and have succeeded since, lately.
-        succeeded: Distinct connections that are not refused and have succeeded since the last new refusal.
+        succeeded: Distinct connections that are not refused and have succeeded since the last new refusal,
+            however long ago that was; need not be counted beyond `MOST_SUCCESSES_WANTED`.
         others: Living connections of the group that are not refused; need not be counted beyond
             `MOST_SUCCESSES_WANTED`.
         waiting: Refused connections of the wave that are still to be judged; need not be counted beyond 1.

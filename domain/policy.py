@@ -32,6 +32,8 @@ FAILURES_WORTH_AN_ALERT: Final = 5
 #: since. The provider may take that for reuse, or may have replaced what has landed; if it refuses next, a
 #: rotation was lost by it, and the user has most likely revoked nothing.
 PRESENTED_TWICE: Final = "presented_twice"
+#: Last errors that outlast later ones until an answer lands: they explain the refusal that may follow.
+EXPLAINING: Final = (RESTORED, PRESENTED_TWICE)
 
 
 @dataclass(frozen=True, slots=True)

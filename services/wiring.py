@@ -174,12 +174,16 @@ def wire(
     client = ProviderClient(wire_to_providers)
     holds = HoldStore(engine)
     admission = Admission(Breakers(holds), SharedRates(servers.redis_url), threads=threads)
+    outside = OutsideMarks(settings.data_dir, servers.redis_url)
+    deployment = DeploymentStore(engine)
+    guard = RestoreGuard(deployment, outside, owner=owner)
     flights = Flights()
-    staging = Staging(Spool(settings.spool_dir), Shelf(servers.redis_url), sealer, owner=owner)
+    spool, shelf = Spool(settings.spool_dir), Shelf(servers.redis_url)
+    staging = Staging(spool, shelf, sealer, owner=owner, distrusted=lambda: guard.closed)
     incident_store, refused = IncidentStore(engine), RefusedStore(engine)
     incidents = Incidents(incident_store, refused, desk)
     failures = FailedAttempts(admission, Recorder(tokens, admission), incidents)
-    leftovers = Leftovers(LeftoverStore(engine, sealer), tokens, desk)
+    leftovers = Leftovers(LeftoverStore(engine, sealer), tokens, desk, guard)
     slow_commits = SlowCommits(staging, flights)
     lander = Lander(leftovers.land, staging, flights, slow_commits)
     presentation = Presentation(tokens, client, admission, lander, failures)
@@ -187,9 +191,6 @@ def wire(
     recovery = Recovery(tokens, processes, staging, leftovers.land, incidents)
     outbox = RevocationStore(engine, sealer)
     revocations = Revocations(outbox, desk, admission, client)
-    outside = OutsideMarks(settings.data_dir, servers.redis_url)
-    deployment = DeploymentStore(engine)
-    guard = RestoreGuard(deployment, outside, owner=owner)
     return Services(
         settings=settings,
         engine=engine,
@@ -231,8 +232,6 @@ def wire(
         leftovers=leftovers,
         guard=guard,
         watch=Watch(guard, outside),
-        after_restore=AfterRestore(
-            deployment, RestoringStore(engine), outside, desk, spool=Spool(settings.spool_dir)
-        ),
+        after_restore=AfterRestore(deployment, RestoringStore(engine), outside, desk, spool=spool),
         outside=outside,
     )

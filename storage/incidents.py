@@ -132,9 +132,11 @@ _CALM: Final = text(f"""
            count(DISTINCT connection_id) FILTER (
                WHERE kind IN ('needs_reauth', 'refused_under_hold')
                  AND refused_at IS NULL AND last_refreshed_at > at) AS come_back,
-           count(DISTINCT connection_id) FILTER (
-               WHERE kind = 'refreshed' AND refused_at IS NULL AND at > (SELECT last_at FROM refused))
-               AS succeeded,
+           (SELECT count(*) FROM (
+                SELECT FROM tokens t
+                 WHERE {MEMBER} AND t.refused_at IS NULL
+                   AND t.last_refreshed_at > (SELECT last_at FROM refused)
+                 LIMIT :enough) AS well) AS succeeded,
            (SELECT count(*) FROM (
                 SELECT FROM tokens t
                  WHERE {MEMBER} AND t.status = 'active' AND t.refreshable AND t.refused_at IS NULL

@@ -78,17 +78,28 @@ _COUNT: Final = text(f"""
     SELECT count(*) FROM tokens t
      WHERE {MEMBER} AND t.refused_at > :since AND t.status = ANY (CAST(:statuses AS text[]))
 """)  # noqa: S608 - made of our own words
-# Sooner, never later: what comes by itself before that comes as it would have come.
+# Sooner, never later: what comes by itself before that comes as it would have come. In parts, because a wave
+# may be as large as its provider, and a statement must end.
 _BRING_FORWARD: Final = text(f"""
-    UPDATE tokens t
-       SET refresh_due_at = least(t.refresh_due_at, r.at), not_before = least(t.not_before, r.at),
-           refresh_enqueued_until = NULL
-      FROM (SELECT t.connection_id, clock_timestamp() + random() * CAST(:spread AS interval) AS at
-              FROM tokens t
-             WHERE {MEMBER} AND t.refused_at > :since AND t.status = ANY (CAST(:statuses AS text[]))) AS r
-     WHERE t.connection_id = r.connection_id AND t.status = ANY (CAST(:statuses AS text[]))
-       AND t.refused_at IS NOT NULL AND (t.lease_until IS NULL OR t.lease_until < clock_timestamp())
+    WITH chosen AS MATERIALIZED (
+        SELECT t.connection_id, clock_timestamp() + random() * CAST(:spread AS interval) AS at
+          FROM tokens t
+         WHERE {MEMBER} AND t.refused_at > :since AND t.status = ANY (CAST(:statuses AS text[]))
+           AND t.connection_id > CAST(:after AS uuid)
+         ORDER BY t.connection_id
+         LIMIT :limit),
+    changed AS (
+        UPDATE tokens t
+           SET refresh_due_at = least(t.refresh_due_at, r.at),
+               not_before = CASE WHEN t.not_before > r.at THEN r.at ELSE t.not_before END,
+               refresh_enqueued_until = NULL
+          FROM chosen r
+         WHERE t.connection_id = r.connection_id AND t.status = ANY (CAST(:statuses AS text[]))
+           AND t.refused_at IS NOT NULL AND (t.lease_until IS NULL OR t.lease_until < clock_timestamp()))
+    SELECT connection_id FROM chosen ORDER BY connection_id DESC LIMIT 1
 """).bindparams(bindparam("spread", type_=Interval))  # noqa: S608 - made of our own words
+#: Rows that one statement brings forward.
+_PART: Final = 5000
 
 
 class RefusedStore:
@@ -179,5 +190,8 @@ class RefusedStore:
             "spread": spread,
             "statuses": [status.value for status in statuses],
         }
+        last: UUID | None = UUID(int=0)
         with single(self._auto) as connection:
-            connection.execute(_BRING_FORWARD, parameters)
+            while last is not None:
+                part = {**parameters, "after": last, "limit": _PART}
+                last = connection.execute(_BRING_FORWARD, part).scalar_one_or_none()

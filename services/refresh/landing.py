@@ -16,7 +16,7 @@ import structlog
 from services.refresh.flights import Flights
 from services.refresh.slow_commits import SlowCommits
 from services.refresh.staging import Staging
-from storage.tokens.landing import Landing, LandResult
+from storage.tokens.landing import Gone, Landing, LandResult, Superseded
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +62,7 @@ class Lander:
             flight: Of this presentation (`Flights.flight`).
         """
         try:
-            return self._in_time(landing)
+            return self._known_here(landing, self._in_time(landing))
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is worth another attempt
             refusal = type(error).__name__
         # Before a word is said of it: who reads the log may be slow.
@@ -76,17 +76,24 @@ class Lander:
             give_up_at = self._clock() + PATIENCE
             result = self._try_until(landing, lambda: self._clock() >= give_up_at)
         if result is not None:
-            self._staging.drop(landing.connection_id, landing.attempt_id)
+            if not self._staging.distrusted:
+                self._staging.drop(landing.connection_id, landing.attempt_id)
             return result
         self._flights.staged(flight, landing.attempt_id)
         log.warning("answer_staged", **_words(landing))
         return Staged()
 
+    def _known_here(self, landing: Landing, result: LandResult) -> LandResult:
+        """Stage an answer that an older copy of the database does not know; the newer one may come back."""
+        if isinstance(result, Superseded | Gone) and self._staging.distrusted:
+            self._staging.keep(landing)
+        return result
+
     def _in_time(self, landing: Landing) -> LandResult:
         """Commit the answer; while that takes too long, it is staged by another thread."""
         with self._slow.watched(landing) as pending:
             result = self._commit(landing)
-        if pending.staged:
+        if pending.staged and not self._staging.distrusted:
             self._staging.drop(landing.connection_id, landing.attempt_id)
         return result
 

@@ -87,7 +87,7 @@ class Recovery:
         """Land what lies within reach for the connection.
 
         Returns:
-            Whether anything landed, whether something lies here that cannot be opened, and whether the places
+            Whether anything landed, whether something lies here that cannot land, and whether the places
             have said all that they have.
         """
         spooled = self._staging.spooled(token.connection_id)
@@ -103,6 +103,12 @@ class Recovery:
             except SealBroken:
                 # The sweeper has told, and nothing is presented over it.
                 stuck = True
+            except ServiceUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - as above; a task that fails would come back for ever
+                stuck = True
+                words = {"connection_id": str(envelope.connection_id), "attempt_id": str(envelope.attempt_id)}
+                log.error("staged_answer_refused", error=type(error).__name__, **words)
             else:
                 # What had landed before says nothing about this doubt, and where it cannot be removed it is
                 # found again at every look.
@@ -127,13 +133,19 @@ class Recovery:
         that was refused during a wave of refusals has its one honest attempt when the wave is over.
         """
         presented_at = sent_by(token, provider.facts, now=now)
+        if token.attempt_id is None and token.first_presented_at is not None:
+            # The last recovery was given back: the doubt is that of the attempts before it.
+            presented_at = token.first_presented_at
         at = recovery_at(token, provider.facts, presented_at=presented_at, now=now)
         if token.refused_at is not None and self._incidents.withholds(provider.scope_of(token.tenant)):
             # The end of the hold brings it forward; this is for an end that nobody was there to see.
             at = max(at, now + WITHHELD * (0.5 + 0.5 * self._jitter()))
-        if at <= now or token.attempt_id is None:
+        if at <= now:
             return False
         log.warning("recovery_postponed", connection_id=str(token.connection_id), until=at.isoformat())
+        if token.attempt_id is None:
+            self._tokens.put_off_recovery(token.connection_id, until=at)
+            return True
         code = token.last_error_code or "recovery_postponed"
         return self._tokens.record_failure(
             FailureRecord(

@@ -97,15 +97,22 @@ class SlowCommits:
 
     def _run(self) -> None:
         while not self._stop.wait(EVERY):
-            late = self._clock() - TOO_LONG
-            with self._lock:
-                slow = [pending for pending in self._pending.values() if pending.began <= late]
-            # All into the spool first: a frozen Redis costs a second each.
-            for pending in slow:
-                self._stage(pending)
-            for pending in slow:
-                if not self._copy(pending):
-                    break
+            try:
+                self._look()
+            except Exception:
+                # Nobody would start another thread, and no slow commit would be staged any more.
+                log.exception("slow_commit_not_staged")
+
+    def _look(self) -> None:
+        late = self._clock() - TOO_LONG
+        with self._lock:
+            slow = [pending for pending in self._pending.values() if pending.began <= late]
+        # All into the spool first: a frozen Redis costs a second each.
+        for pending in slow:
+            self._stage(pending)
+        for pending in slow:
+            if not self._copy(pending):
+                break
 
     def _stage(self, pending: Pending) -> None:
         with pending.lock:

@@ -15,7 +15,7 @@ from storage.staging.envelope import Envelope, seal_answer
 from storage.staging.resealing import StagedResealer
 from storage.staging.shelf import Shelf
 from storage.staging.spool import Spool
-from storage.tokens.landing import Landing, LandResult
+from storage.tokens.landing import Landed, Landing, LandResult, Superseded
 
 log = structlog.get_logger(__name__)
 
@@ -36,16 +36,36 @@ class Kept:
 class Staging:
     """One per process; thread-safe."""
 
-    def __init__(self, spool: Spool, shelf: Shelf, sealer: Sealer, *, owner: str) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        shelf: Shelf,
+        sealer: Sealer,
+        *,
+        owner: str,
+        distrusted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Take the places.
+
+        Args:
+            distrusted: Says whether the database may be an older copy that nobody has accepted. What lands
+                in it stays staged as well: the newer one may yet be brought back, and is waiting for it.
+        """
         self._spool = spool
         self._shelf = shelf
         self._sealer = sealer
         self._owner = owner
+        self._distrusted = distrusted
 
     @property
     def owner(self) -> str:
         """The process whose answers are staged here."""
         return self._owner
+
+    @property
+    def distrusted(self) -> bool:
+        """Whether what has landed stays staged, because of the database that it has landed in."""
+        return self._distrusted()
 
     @property
     def key_id(self) -> str:
@@ -112,14 +132,18 @@ class Staging:
             yield from self._shelf.envelopes(connection_id)
 
     def land(self, envelope: Envelope, land: Callable[[Landing], LandResult]) -> LandResult:
-        """Land a staged answer, and forget it.
+        """Land a staged answer, and forget it unless the database is distrusted.
 
         Raises:
             SealBroken: It cannot be opened with this key ring; it stays where it is.
             ServiceUnavailable: Postgres does not take it; it stays where it is.
         """
         result = land(envelope.open(self._sealer))
-        self.drop(envelope.connection_id, envelope.attempt_id)
+        # Asked afterwards: a landing over a new connection may have found out.
+        if not self.distrusted:
+            self.drop(envelope.connection_id, envelope.attempt_id)
+        elif not isinstance(result, Landed | Superseded):
+            return result  # Found there at every look.
         log.info(
             "staged_answer_landed", connection_id=str(envelope.connection_id),
             attempt_id=str(envelope.attempt_id), received_by=envelope.owner, result=type(result).__name__,

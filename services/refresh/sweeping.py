@@ -172,6 +172,8 @@ class Sweeper:
         for envelope in envelopes:
             try:
                 self._staging.land(envelope, self._land)
+                if self._staging.distrusted:
+                    left.append(envelope)
             except SealBroken as broken:
                 left.append(envelope)
                 self._tell(alerts.staged_unreadable(envelope.connection_id, why=str(broken)))

@@ -32,6 +32,7 @@ from storage.alerts import AlertSpec, open_alert, resolve_connections
 from storage.engine import single, transaction
 from storage.schema import connections, tokens
 from storage.tokens.base import StoreBase
+from storage.tokens.failing import last_error
 from storage.tokens.rows import (
     SEALED_COLUMNS,
     STATE_COLUMNS,
@@ -114,7 +115,7 @@ def _record(*, noted: bool) -> Select[int]:
                 else_=tokens.c.last_verified_at,
             ),
             check_failures=bindparam("in_a_row", type_=Integer),
-            last_error_code=func.coalesce(_CODE, tokens.c.last_error_code),
+            last_error_code=last_error(func.coalesce(_CODE, tokens.c.last_error_code)),
             last_error_at=case((_CODE.is_not(None), func.clock_timestamp()), else_=tokens.c.last_error_at),
             check_due_at=case((or_(_DEAD, _RESTING), null()), else_=bindparam("due_at", type_=_INSTANT)),
             check_enqueued_until=null(),
@@ -127,7 +128,11 @@ def _record(*, noted: bool) -> Select[int]:
                         tokens.c.refreshable,
                         tokens.c.status != literal_column("'in_doubt'"),
                     ),
-                    func.least(tokens.c.refresh_due_at, func.clock_timestamp()),
+                    # Not before its backoff is over: the scheduler would publish it again and again in vain,
+                    # and as the longest due before those that may be presented.
+                    func.least(
+                        tokens.c.refresh_due_at, func.greatest(tokens.c.not_before, func.clock_timestamp())
+                    ),
                 ),
                 else_=tokens.c.refresh_due_at,
             ),

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
     Boolean,
+    ColumnElement,
     DateTime,
     Integer,
     Text,
     bindparam,
     case,
     func,
+    literal_column,
     null,
     or_,
     select,
     update,
 )
 
+from domain.policy import EXPLAINING
 from domain.token import ReauthReason, Status
 from storage.activity import Note, noting
 from storage.alerts import AlertSpec, open_alert, resolve_connections
@@ -59,8 +62,15 @@ class FailureRecord:
     refused: bool = False
 
 
+def last_error(code: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return what becomes of the row's last error: this code, unless the one it has explains a refusal."""
+    explained = tokens.c.last_error_code.in_([literal_column(f"'{kept}'") for kept in EXPLAINING])
+    return case((explained, tokens.c.last_error_code), else_=code)
+
+
 _INSTANT: Final = DateTime(timezone=True)
 _STATUS: Final = bindparam("new_status", type_=Text)
+_CODE: Final = bindparam("error_code", type_=Text)
 _DOUBT: Final = _STATUS == "in_doubt"
 _CHANGED: Final = (
     update(tokens)
@@ -72,7 +82,10 @@ _CHANGED: Final = (
     .values(
         status=_STATUS,
         failures=bindparam("in_a_row", type_=Integer),
-        last_error_code=bindparam("error_code", type_=Text),
+        last_error_code=case(
+            (_STATUS == "needs_reauth", _CODE),
+            else_=last_error(_CODE),
+        ),
         last_error_at=func.clock_timestamp(),
         refresh_due_at=bindparam("due_at", type_=_INSTANT),
         check_due_at=case((_STATUS == "needs_reauth", null()), else_=tokens.c.check_due_at),

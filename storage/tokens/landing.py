@@ -94,6 +94,9 @@ class Landings(StoreBase):
     def land(self, landing: Landing) -> LandResult:
         """Make the answer the row's next version, if the presented version is still the row's.
 
+        In a database that was put back to an older state the row's version may be an older one; the answer is
+        the newest there is of its grant then, and lands all the same.
+
         Status and lease do not matter: a late answer lands in a row that is in doubt or was declared dead,
         and resolves its alerts. May be repeated with the same landing any number of times.
 
@@ -163,7 +166,11 @@ class Landings(StoreBase):
             return Gone("disconnected")
         if row.committed_attempt_id == landing.attempt_id:
             return AlreadyLanded(row.version)
-        if row.version == landing.presented_version:
+        # Versions only rise: one that is behind what was presented was put back with its database, and this
+        # answer is newer than all that the row knows. Without a refresh token of its own it would leave the
+        # row with one that has been spent since, so then it is only kept.
+        behind = row.version < landing.presented_version and not parameters["keep_refresh"]
+        if behind or row.version == landing.presented_version:
             version = connection.execute(LAND[True, landing.scope is not None], parameters).scalar_one()
             resolve_connections(connection, [landing.connection_id])
             return Landed(version, was_alerted=row.alerted)

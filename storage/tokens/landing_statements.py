@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     Boolean,
     ColumnElement,
     DateTime,
@@ -74,7 +75,7 @@ def _values() -> dict[str, object]:
     refresh_expires_at = bindparam("new_refresh_expires_at", type_=_INSTANT)
     return {
         "status": literal_column("'active'"),
-        "version": tokens.c.version + 1,
+        "version": bindparam("presented_version", type_=BigInteger) + literal_column("1", BigInteger),
         # With a kept refresh token the row still needs the key that sealed it.
         "key_id": case((kept, tokens.c.key_id), else_=bindparam("sealed_by", type_=Text)),
         "access_token": bindparam("new_access", type_=LargeBinary),
@@ -118,17 +119,20 @@ def _landing(*, alerted: bool, scope: bool) -> Select[int]:
     """Return the statement that lands and records it; it returns the new version, or no row.
 
     Args:
-        alerted: Rows with an open alert land as well; the caller resolves it in the same transaction.
+        alerted: Rows with an open alert land as well, and rows of an older version than was presented; the
+            caller has locked the row and judged it, and resolves the alert in the same transaction.
         scope: The connection's scope is written too.
     """
     change = update(tokens).where(
         tokens.c.connection_id == bindparam("wanted_id"),
         tokens.c.grant_id == bindparam("of_grant"),
-        tokens.c.version == bindparam("presented_version"),
         tokens.c.status != literal_column("'disconnected'"),
     )
-    if not alerted:
-        change = change.where(not_(tokens.c.alerted))
+    presented = bindparam("presented_version", type_=BigInteger)
+    if alerted:
+        change = change.where(tokens.c.version <= presented)
+    else:
+        change = change.where(tokens.c.version == presented, not_(tokens.c.alerted))
     changed = (
         change.values(_values())
         .returning(tokens.c.connection_id, tokens.c.provider_id, tokens.c.version)
@@ -145,7 +149,7 @@ def _landing(*, alerted: bool, scope: bool) -> Select[int]:
     return landing
 
 
-#: By whether rows with an open alert land as well, and whether the scope is written.
+#: By whether rows with an open alert, or of an older version, land as well, and whether the scope is written.
 LAND: Final = {
     (alerted, scope): _landing(alerted=alerted, scope=scope)
     for alerted in (False, True)

@@ -6,12 +6,26 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import DateTime, and_, bindparam, case, func, literal_column, not_, null, or_, select, update
+from sqlalchemy import (
+    DateTime,
+    Text,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    not_,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from storage.activity import Note, noting
 from storage.engine import single
 from storage.schema import tokens
 from storage.tokens.base import StoreBase
+from storage.tokens.failing import last_error
 
 _NOW: Final = func.clock_timestamp()
 _IN_DOUBT: Final = tokens.c.status == literal_column("'in_doubt'")
@@ -54,8 +68,7 @@ _LAPSED: Final = (
         lease_until=null(),
         refresh_due_at=bindparam("recover_at", type_=DateTime(timezone=True)),
         refresh_enqueued_until=null(),
-        # What a doubt came from is told again should it end badly.
-        last_error_code=case((_IN_DOUBT, tokens.c.last_error_code), else_=literal_column("'lease_lapsed'")),
+        last_error_code=last_error(literal_column("'lease_lapsed'", Text)),
         last_error_at=_NOW,
     )
     .returning(tokens.c.connection_id, tokens.c.provider_id, tokens.c.version)

@@ -20,7 +20,17 @@ from storage.tokens.claims import ClaimCondition
 from storage.tokens.failing import FailureRecord
 from storage.tokens.landing import AlreadyLanded, Gone, Landed, Landing, LandResult, Superseded
 from tests.protocol.mutants import Mutant
-from tests.protocol.rows import Held, Row, Spare, in_the_clear, is_asked_for, is_due, is_free, spare_of
+from tests.protocol.rows import (
+    Held,
+    Row,
+    Spare,
+    explained,
+    in_the_clear,
+    is_asked_for,
+    is_due,
+    is_free,
+    spare_of,
+)
 
 LIVING: Final = (Status.ACTIVE, Status.IN_DOUBT)
 
@@ -115,7 +125,7 @@ class ModelStore:
             status=Status.IN_DOUBT,
             lease_until=None,
             refresh_due_at=recover_at,
-            last_error_code="lease_lapsed" if state.status is Status.ACTIVE else state.last_error_code,
+            last_error_code=explained(state, "lease_lapsed"),
         )
         return True
 
@@ -230,11 +240,11 @@ class ModelStore:
         deadly = failure.status is Status.NEEDS_REAUTH and Mutant.NO_DEATH_FENCE in self.mutants
         if moved_on and not deadly:
             return False
-        doubt = failure.status is Status.IN_DOUBT
+        doubt, deadly_end = failure.status is Status.IN_DOUBT, failure.status is Status.NEEDS_REAUTH
         self._change(
             status=failure.status,
             failures=failure.failures,
-            last_error_code=failure.code,
+            last_error_code=failure.code if deadly_end else explained(state, failure.code),
             refresh_due_at=failure.refresh_due_at,
             check_due_at=None if failure.status is Status.NEEDS_REAUTH else state.check_due_at,
             not_before=failure.not_before,

@@ -99,22 +99,22 @@ def own_postgres(folder: DataFolder) -> Iterator[OwnPostgres]:
             server.stop()
 
 
-def keep_rows(world: World) -> None:
+def keep_rows(world: World, under: str = "kept") -> None:
     """Remember every row, inside the database."""
     with psycopg.connect(world.database_url) as connection:
         for table in _TABLES:
-            connection.execute(f"DROP TABLE IF EXISTS kept_{table}".encode())
-            connection.execute(f"CREATE TABLE kept_{table} AS TABLE {table}".encode())
+            connection.execute(f"DROP TABLE IF EXISTS {under}_{table}".encode())
+            connection.execute(f"CREATE TABLE {under}_{table} AS TABLE {table}".encode())
 
 
-def put_rows_back(world: World) -> None:
+def put_rows_back(world: World, under: str = "kept") -> None:
     """Overwrite the database in place with the rows that were kept; no connection is cut."""
     with psycopg.connect(world.database_url) as connection:
         for table in reversed(_TABLES):
             connection.execute(f"DELETE FROM {table}".encode())  # noqa: S608 - tests' own words
         for table in _TABLES:
             connection.execute(
-                f"INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM kept_{table}".encode()  # noqa: S608 - tests' own words
+                f"INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM {under}_{table}".encode()  # noqa: S608 - tests' own words
             )
 
 

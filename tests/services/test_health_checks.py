@@ -226,3 +226,19 @@ def test_a_token_that_cannot_be_sent_is_an_alert_and_no_crash(world: World) -> N
     assert (result.outcome, result.code) == (CheckOutcome.DEFERRED, "not_presentable")
     assert world.alert_kinds() == ["failing"]
     assert world.row(connected)["check_due_at"] > world.row(connected)["now"]
+
+
+def test_a_refused_check_makes_nothing_due_before_its_backoff(world: World) -> None:
+    """What is due and may not be presented would be published again and again, before those who may."""
+    connected = world.connect("strict")
+    world.update(
+        "refresh_due_at = now() + interval '30 minutes', not_before = now() + interval '20 minutes',"
+        " failures = 3, check_due_at = now()",
+        connected,
+    )
+    world.sim.fault("status", endpoint="check", dialect="strict", status=401)
+    world.check(connected)
+
+    row = world.row(connected)
+    assert row["check_failures"] == 1
+    assert row["refresh_due_at"] == row["not_before"]

@@ -224,3 +224,22 @@ rotation = "none"
     ask(world, many)
 
     assert (dead(world, many), endings(world)) == ([], [None])
+
+
+def test_a_wave_in_a_slow_group_ends(world: World) -> None:
+    """Its tokens live for weeks: the others succeed one by one, never five of them within ten minutes."""
+    many = world.connect_many("gsc", 11)
+    left, others = many[:6], many[6:]
+    revoke(world, *left)
+    ask(world, left)
+    assert endings(world) == [None]
+
+    for item in others:
+        let_pass(world, timedelta(hours=3))
+        world.services.incidents.watch()
+        assert endings(world) == [None]
+        assert ask(world, [item])[0].outcome is Outcome.REFRESHED
+    world.services.incidents.watch()
+
+    assert endings(world) == ["recovered"]
+    assert world.alerts() == []

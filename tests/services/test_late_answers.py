@@ -154,3 +154,51 @@ def test_an_answer_for_the_grant_before_lands_nowhere(world: World) -> None:
     assert world.refresh(renewed, SCHEDULED).outcome is Outcome.REFRESHED
     assert world.opens(renewed)
     assert world.sim.incidents() == []
+
+
+@pytest.mark.parametrize("reason", ["grant_rejected", "rotation_probably_lost"])
+def test_a_spare_that_comes_after_the_sentence_is_tried(world: World, reason: str) -> None:
+    """The answer that keeps the grant alive comes when the version has moved on and its token was refused."""
+    connected = world.connect("strict")
+    other, _results = slow_refresh(world, connected)
+    # Meanwhile another answer to the same version has landed, and its token is refused for good.
+    assert isinstance(
+        world.services.tokens.land(answer_to(world, connected, "sim-at-other", "sim-rt-other")), Landed
+    )
+    world.update("refresh_due_at = now(), lease_until = NULL, not_before = NULL", connected)
+    world.update("last_error_code = NULL", connected)
+    if reason == "rotation_probably_lost":
+        world.update("last_error_code = 'presented_twice'", connected)
+    world.sim.fault("invalid_grant", dialect="strict")
+    refused = world.refresh(connected)
+    assert (refused.outcome, refused.code) == (Outcome.NEEDS_REAUTH, reason)
+    assert world.alert_kinds() == ["needs_reauth"]
+
+    other.join(30)
+
+    assert world.row(connected)["status"] == Status.ACTIVE
+    assert world.opens(connected)
+    assert world.alerts() == []
+    assert world.refresh(connected).outcome is Outcome.REFRESHED
+    assert world.alive(connected)
+
+
+@pytest.mark.parametrize("between", ["failure", "check"])
+def test_a_lost_rotation_is_told_whatever_comes_between(world: World, between: str) -> None:
+    """An outage, or a refused access token, does not make a refusal after it the user's doing."""
+    connected = world.connect("strict")
+    world.update("last_error_code = 'presented_twice'", connected)
+    if between == "failure":
+        world.sim.fault("status", dialect="strict", status=503)
+        assert world.refresh(connected).outcome is Outcome.DEFERRED
+        assert world.row(connected)["status"] == Status.ACTIVE
+    else:
+        world.update("check_due_at = now()", connected)
+        world.sim.fault("status", dialect="strict", endpoint="check", status=401)
+        world.check(connected)
+    world.update("refresh_due_at = now(), not_before = NULL", connected)
+    world.sim.fault("invalid_grant", dialect="strict")
+
+    assert world.refresh(connected).code == "rotation_probably_lost"
+    (alert,) = world.alerts()
+    assert alert["detail"]["reason"] == "rotation_probably_lost"

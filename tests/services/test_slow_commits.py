@@ -75,6 +75,31 @@ def test_a_spool_that_refuses_is_asked_again_while_the_commit_waits(
         assert running.result(60).outcome is Outcome.REFRESHED
 
 
+def test_the_thread_that_stages_outlives_a_fault_of_its_own(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would start another one, and no slow commit would be staged any more."""
+    connected = world.connect("strict")
+    world.sim.configure("strict", latency=500)
+    put, spool = Spool.put, world.services.sweeper.spool
+    spool.prepare()
+    faults = iter([ZeroDivisionError()])
+
+    def failing(self: Spool, envelope: object) -> None:
+        for error in faults:
+            raise error
+        put(self, envelope)  # type: ignore[arg-type]  # passed on as it came
+
+    monkeypatch.setattr(Spool, "put", failing)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(world.refresh, connected)
+        eventually(lambda: world.grant(connected)["under_way"] == 1)
+        with blocked(world, connected):
+            eventually(lambda: len(spool.attempts()) == 1, seconds=8, what="the answer is staged")
+        assert running.result(60).outcome is Outcome.REFRESHED
+    assert spool.attempts() == frozenset()
+
+
 @pytest.fixture
 def frozen_postgres(data_folder: DataFolder) -> Iterator[tuple[EmbeddedPostgres, Child]]:
     with claim_folder(data_folder.path) as claimed:

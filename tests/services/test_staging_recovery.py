@@ -187,8 +187,8 @@ def test_without_rotation_nothing_is_waited_for(world: World, elsewhere: Service
 def test_an_answer_whose_key_is_missing_is_kept_and_nothing_is_presented(world: World, away: Away) -> None:
     """One alert tells it; with the key back it lands, and the alert ends by itself."""
     presenter, lost = world.wire(), generate("k2")
-    presenter.sweeper.start()
     stuck = world.connect("strict")
+    presenter.sweeper.start()
     away.stage(stuck, services=presenter)
     seal_with(world, presenter, lost)
     # The presenter's own row is lost too: that the answer lies here is enough.
@@ -216,8 +216,8 @@ def test_a_copy_in_redis_that_nobody_can_open_is_told_once(
 ) -> None:
     """Housekeeping does not take the alert back while a sweeper still sees the cause."""
     presenter = world.wire()
-    presenter.sweeper.start()
     connected = world.connect("strict")
+    presenter.sweeper.start()
     away.stage(connected, services=presenter)
     seal_with(world, presenter, generate("k2"))
     for path in (world.data_dir / "spool").glob("*.staged"):

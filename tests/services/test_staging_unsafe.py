@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Self
 
 import pytest
@@ -193,3 +194,12 @@ def test_an_answer_that_postgres_refuses_for_good_keeps_nobody_else(
 
     assert [what for what, _ in world.events()] == ["opened"]
     assert world.alert_kinds() == ["staged_refused"]
+
+    # Recovery finds it too, and presents nothing over it.
+    monkeypatch.setattr(other.refresh._recovery, "_land", refuse)
+    world.pass_time(timedelta(hours=1), bad)
+    presented = world.presented(bad)
+    assert world.refresh(bad, services=other).code == "in_doubt"
+    world.update("refresh_due_at = now()", bad)
+    assert world.refresh(bad, services=other).code == "in_doubt"
+    assert world.presented(bad) == presented
