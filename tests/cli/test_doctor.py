@@ -9,9 +9,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
 from simulator.process import SimulatorProcess
-from storage.keys import generate
+from storage.engine import make_engine
+from storage.keys import KeyRing, generate
+from storage.processes import ProcessStore
 from tests.acceptance.deployment import import_line
 from tests.cli.conftest import Shell
 from workers.supervision.ports import free_port
@@ -60,6 +63,28 @@ def test_servers_that_are_away_are_named(deployed: Shell) -> None:
     assert "EVERGRANT_DATABASE_URL" in trouble["postgres"]
     assert "EVERGRANT_REDIS_URL" in trouble["redis"]
     assert "s3cret-value" not in str(rows)
+
+
+def test_what_workers_can_call_is_unknown_while_redis_is_away(
+    deployed: Shell, simulator: SimulatorProcess
+) -> None:
+    """Nobody is told to set client ids that the living workers may well have; Redis alone fails."""
+    line = import_line(simulator.client.mint("bing", 1)[0], "bing")
+    assert deployed("connections", "import", "-", stdin=line).returncode == 0
+    ring = KeyRing.parse(SecretStr(deployed.environment["EVERGRANT_KEYS"]))
+    engine = make_engine(deployed.environment["EVERGRANT_DATABASE_URL"], pool_size=1)
+    ProcessStore(engine).register("here:1:bulk", role="bulk", host="here", key_ids=ring.fingerprints)
+    engine.dispose()
+    shell = deployed.having(
+        EVERGRANT_REDIS_URL=f"redis://127.0.0.1:{free_port()}/0", EVERGRANT_BING_CLIENT_SECRET=None
+    )
+    rows = shell.json("doctor", status=1)
+
+    assert "provider" not in failed(rows)
+    assert "redis" in failed(rows)
+    (said,) = [row for row in rows if row["subject"] == "provider"]
+    assert said["severity"] == "warn"
+    assert "no worker answered" in said["found"]
 
 
 def test_a_schema_of_another_release_is_named(deployed: Shell) -> None:
