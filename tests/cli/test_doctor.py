@@ -15,6 +15,7 @@ from simulator.process import SimulatorProcess
 from storage.engine import make_engine
 from storage.keys import KeyRing, generate
 from storage.processes import ProcessStore
+from storage.staging.life import LifeLock
 from tests.acceptance.deployment import import_line
 from tests.cli.conftest import Shell
 from workers.supervision.ports import free_port
@@ -85,6 +86,22 @@ def test_what_workers_can_call_is_unknown_while_redis_is_away(
     (said,) = [row for row in rows if row["subject"] == "provider"]
     assert said["severity"] == "warn"
     assert "no worker answered" in said["found"]
+
+
+def test_answers_in_a_memory_are_told_while_postgres_is_away(deployed: Shell) -> None:
+    """The lock beside the spool tells it when Postgres, which would know how many, cannot be asked."""
+    spool = deployed.folder / "data" / "spool"
+    spool.mkdir(mode=0o700, parents=True)
+    lock = LifeLock(spool, "here:1:bulk")
+    lock.take()
+    shell = deployed.having(EVERGRANT_DATABASE_URL=f"postgresql://u@127.0.0.1:{free_port()}/d")
+    assert "unsafe answers" not in failed(shell.json("doctor", status=1))
+
+    lock.hold(answers=True)
+    trouble = failed(shell.json("doctor", status=1))
+    lock.release()
+
+    assert "do not kill it" in trouble["unsafe answers"]
 
 
 def test_a_schema_of_another_release_is_named(deployed: Shell) -> None:
