@@ -52,18 +52,22 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How far a database had come: `lsn` is durable WAL in bytes, `at` Postgres' clock. Nothing secret."""
+    """How far a database had come: `lsn` is durable WAL in bytes, `at` Postgres' clock. Nothing secret.
+
+    `offset` is by how much its lines had been moved on. It grows with every state that was given up, so it
+    tells which of them a position belongs to: a server that was put back writes the same positions again.
+    """
 
     identity: Identity
     line: int
     lsn: int
     at: datetime
+    offset: int = 0
 
     def to_json(self) -> str:
         """Return the mark as it is kept outside."""
-        return json.dumps(
-            {"identity": str(self.identity), "line": self.line, "lsn": self.lsn, "at": self.at.isoformat()}
-        )
+        values = {"identity": str(self.identity), "line": self.line, "lsn": self.lsn, "offset": self.offset}
+        return json.dumps({**values, "at": self.at.isoformat()})
 
     @classmethod
     def from_json(cls, text: str) -> Mark:
@@ -71,7 +75,8 @@ class Mark:
         try:
             given = json.loads(text)
             at = datetime.fromisoformat(given["at"])
-            mark = cls(Identity.parse(given["identity"]), int(given["line"]), int(given["lsn"]), at)
+            offset = int(given.get("offset", 0))
+            mark = cls(Identity.parse(given["identity"]), int(given["line"]), int(given["lsn"]), at, offset)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a mark: {type(error).__name__}") from error
         if at.tzinfo is None:
@@ -84,7 +89,10 @@ def higher(one: Mark | None, other: Mark) -> Mark:
     if one is None:
         return other
     if one.identity == other.identity:
-        return Mark(one.identity, max(one.line, other.line), max(one.lsn, other.lsn), max(one.at, other.at))
+        line, at, offset = max(one.line, other.line), max(one.at, other.at), max(one.offset, other.offset)
+        # Positions of a state that was given up say nothing about the one that took its place.
+        lsn = max(mark.lsn for mark in (one, other) if mark.offset == offset)
+        return Mark(one.identity, line, lsn, at, offset)
     return max(one, other, key=lambda mark: (mark.line, mark.at))
 
 
@@ -101,6 +109,7 @@ class Present:
         holds_tokens: There is something that could be presented.
         guarded_since: Somebody found it restored and nobody has answered yet; None: not so.
         found: What he found then.
+        offset: By how much `line` has been moved on over the states that were given up.
     """
 
     identity: Identity
@@ -114,11 +123,12 @@ class Present:
     guarded_since: datetime | None
     found: Mapping[str, object]
     now: datetime
+    offset: int = 0
 
     @property
     def mark(self) -> Mark:
         """The mark that this database leaves outside."""
-        return Mark(self.identity, self.line, self.durable, self.now)
+        return Mark(self.identity, self.line, self.durable, self.now, self.offset)
 
 
 class Sign(StrEnum):
@@ -192,7 +202,10 @@ def signs_of_restore(present: Present, marks: Iterable[Mark]) -> tuple[Sign, ...
         signs.append(Sign.OTHER_IDENTITY)
     if any(mark.line > present.line for mark in seen):
         signs.append(Sign.LINES_MISSING)
-    if any(mark.identity == present.identity and mark.lsn > present.lsn for mark in seen):
+    if any(
+        mark.identity == present.identity and mark.offset >= present.offset and mark.lsn > present.lsn
+        for mark in seen
+    ):
         signs.append(Sign.WAL_MISSING)
     return tuple(signs)
 

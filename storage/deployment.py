@@ -153,4 +153,5 @@ def _present(row: Sequence[Any]) -> Present:
         guarded_since=guarded_since,
         found=found or {},
         now=now,
+        offset=offset,
     )

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import structlog
 
-from domain.errors import SealBroken, ServiceUnavailable
+from domain.errors import ConfigurationError, SealBroken, ServiceUnavailable
 from services import alerts
 from services.keys.election import KeyElection
 from services.refresh.flights import Flights
@@ -95,7 +95,13 @@ class Sweeper:
         self._staging.spool.prepare()
         with suppress(OSError):
             self._staging.spool.tidy()
-        self._life.take()
+        try:
+            self._life.take()
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self._staging.spool.folder} cannot be written: {error.strerror}; answers that Postgres "
+                "does not take are kept there, so free space, or let EVERGRANT_DATA_DIR name another place"
+            ) from None
         self._flights.watch_unsafe(lambda answers: self._life.hold(answers=answers))
         self._register()
         self.sweep()

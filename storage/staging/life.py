@@ -36,12 +36,19 @@ class LifeLock:
         """Show life from now on.
 
         Raises:
-            OSError: The folder cannot be written.
+            OSError: The folder cannot be written; nothing is left of it there.
         """
         # Locked before it has its name: nobody ever sees it unlocked while we live. Made now, too, is what is
         # locked in the hour of need, when the disk may be full.
+        try:
+            self._take()
+        except OSError:
+            self.release()
+            raise
+
+    def _take(self) -> None:
         for path, locked in ((self._life, True), (self._holding, False)):
-            part = path.with_name(f"{path.name}.part")
+            part = _part(path)
             descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
             self._descriptors.append(descriptor)
             if locked:
@@ -61,11 +68,16 @@ class LifeLock:
     def release(self) -> None:
         """End in good order: nobody needs to find out."""
         for path in (self._life, self._holding):
-            with suppress(OSError):
-                path.unlink()
+            for name in (path, _part(path)):
+                with suppress(OSError):
+                    name.unlink()
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors.clear()
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
 
 
 @contextmanager

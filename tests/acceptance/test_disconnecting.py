@@ -37,7 +37,7 @@ def test_what_a_frozen_worker_brings_is_revoked_by_another(deploy: Deploy) -> No
         lost = deployment.query("DELETE FROM pending_revocations RETURNING why")
         frozen.process.send_signal(signal.SIGCONT)
 
-        assert "erased only here; the provider has not confirmed the revocation yet" in said
+        assert "erased here, and not revoked yet" in said
         assert lost == [("disconnected",)] * 2
         (left,) = eventually(
             lambda: deployment.query("SELECT why, token_kind FROM pending_revocations"), what="it is queued"

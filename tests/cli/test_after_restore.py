@@ -58,7 +58,7 @@ def told(output: str) -> None:
     assert "activity is missing that was seen before" in words
     assert "Redis: line 5000" in words
     assert "missing 4998 lines of activity" in words
-    assert "gsc 1 0 nothing: presenting an old token does no harm" in words
+    assert "gsc 1 - nothing: presenting an old token does no harm" in words
     assert "strict 1 1 in doubt; one attempt each" in words
     assert "1 connections of providers that rotate tokens are put in doubt" in words
 

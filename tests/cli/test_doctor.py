@@ -9,9 +9,13 @@ from typing import Any
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
 from simulator.process import SimulatorProcess
-from storage.keys import generate
+from storage.engine import make_engine
+from storage.keys import KeyRing, generate
+from storage.processes import ProcessStore
+from storage.staging.life import LifeLock
 from tests.acceptance.deployment import import_line
 from tests.cli.conftest import Shell
 from workers.supervision.ports import free_port
@@ -60,6 +64,44 @@ def test_servers_that_are_away_are_named(deployed: Shell) -> None:
     assert "EVERGRANT_DATABASE_URL" in trouble["postgres"]
     assert "EVERGRANT_REDIS_URL" in trouble["redis"]
     assert "s3cret-value" not in str(rows)
+
+
+def test_what_workers_can_call_is_unknown_while_redis_is_away(
+    deployed: Shell, simulator: SimulatorProcess
+) -> None:
+    """Nobody is told to set client ids that the living workers may well have; Redis alone fails."""
+    line = import_line(simulator.client.mint("bing", 1)[0], "bing")
+    assert deployed("connections", "import", "-", stdin=line).returncode == 0
+    ring = KeyRing.parse(SecretStr(deployed.environment["EVERGRANT_KEYS"]))
+    engine = make_engine(deployed.environment["EVERGRANT_DATABASE_URL"], pool_size=1)
+    ProcessStore(engine).register("here:1:bulk", role="bulk", host="here", key_ids=ring.fingerprints)
+    engine.dispose()
+    shell = deployed.having(
+        EVERGRANT_REDIS_URL=f"redis://127.0.0.1:{free_port()}/0", EVERGRANT_BING_CLIENT_SECRET=None
+    )
+    rows = shell.json("doctor", status=1)
+
+    assert "provider" not in failed(rows)
+    assert "redis" in failed(rows)
+    (said,) = [row for row in rows if row["subject"] == "provider"]
+    assert said["severity"] == "warn"
+    assert "no worker answered" in said["found"]
+
+
+def test_answers_in_a_memory_are_told_while_postgres_is_away(deployed: Shell) -> None:
+    """The lock beside the spool tells it when Postgres, which would know how many, cannot be asked."""
+    spool = deployed.folder / "data" / "spool"
+    spool.mkdir(mode=0o700, parents=True)
+    lock = LifeLock(spool, "here:1:bulk")
+    lock.take()
+    shell = deployed.having(EVERGRANT_DATABASE_URL=f"postgresql://u@127.0.0.1:{free_port()}/d")
+    assert "unsafe answers" not in failed(shell.json("doctor", status=1))
+
+    lock.hold(answers=True)
+    trouble = failed(shell.json("doctor", status=1))
+    lock.release()
+
+    assert "do not kill it" in trouble["unsafe answers"]
 
 
 def test_a_schema_of_another_release_is_named(deployed: Shell) -> None:

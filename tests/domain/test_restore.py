@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -56,8 +57,10 @@ def present(**changes: object) -> Present:
     return replace(ordinary, **changes)  # type: ignore[arg-type]  # a test names the fields it means
 
 
-def mark(line: int = 100, lsn: int = 1000, *, identity: Identity = HERE, at: datetime = NOW) -> Mark:
-    return Mark(identity, line, lsn, at)
+def mark(
+    line: int = 100, lsn: int = 1000, *, identity: Identity = HERE, at: datetime = NOW, offset: int = 0
+) -> Mark:
+    return Mark(identity, line, lsn, at, offset)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +81,10 @@ def mark(line: int = 100, lsn: int = 1000, *, identity: Identity = HERE, at: dat
         (present(), [mark(100, 1001)], Restored((Sign.WAL_MISSING,))),
         (present(), [mark(101, 1001)], Restored((Sign.LINES_MISSING, Sign.WAL_MISSING))),
         (present(), [mark(101, 5, identity=ELSEWHERE)], Restored((Sign.LINES_MISSING,))),
+        # Put back and accepted: the positions that were given up are written again.
+        (present(line=2000, offset=1900), [mark(100, 9000)], Trusted()),
+        (present(line=2000, offset=1900), [mark(2000, 1001, offset=1900)], Restored((Sign.WAL_MISSING,))),
+        (present(), [mark(100, 1001, offset=1900)], Restored((Sign.WAL_MISSING,))),
         # WAL of another server or timeline is counted from elsewhere.
         (present(), [mark(100, 5000, identity=ELSEWHERE), mark(100, 5000, identity=PROMOTED)], Trusted()),
         # Another database, whatever the marks say.
@@ -210,3 +217,19 @@ def test_a_refused_token_of_a_backup_is_told_as_lost(known: ProviderFacts) -> No
     verdict = after_failure(doubted, known, GrantRejected("invalid_grant"), now=NOW, jitter=0.5)
 
     assert verdict.token == NeedsReauth(ReauthReason.ROTATION_PROBABLY_LOST)
+
+
+def test_the_mark_of_an_accepted_state_takes_the_place_of_the_one_that_was_given_up() -> None:
+    """Its position counts, though it is lower; the former one does not raise it again."""
+    given_up, accepted = mark(100, 9000, offset=0), mark(2000, 1000, offset=1900)
+
+    assert higher(given_up, accepted) == higher(accepted, given_up) == accepted
+    assert Mark.from_json(accepted.to_json()) == accepted
+
+
+def test_a_mark_of_a_former_release_has_not_been_moved_on() -> None:
+    """Marks that were written before positions belonged to a state are read as the first state's."""
+    written = json.loads(mark().to_json())
+    del written["offset"]
+
+    assert Mark.from_json(json.dumps(written)) == mark()

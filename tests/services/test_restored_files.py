@@ -49,6 +49,8 @@ def test_an_older_copy_presents_nothing_that_rotates(
             late = world.wire(data_dir=tmp_path / "late")
             late.guard._clock = lambda: 0.0
             late.guard.look()
+            # Far ahead, so that the database that is put back stays behind these positions for long.
+            world.rows("SELECT pg_logical_emit_message(false, 'far', repeat('x', 50000000)) AS at")
             refresh_all(world, many)
             world.update("refresh_due_at = now()", *many)
             lines = world.rows("SELECT max(id) AS id FROM activity")[0]["id"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Self
@@ -9,10 +11,11 @@ from typing import Self
 import pytest
 
 from domain.asks import Outcome
+from domain.errors import ConfigurationError
 from services.refresh import landing as landing_module
 from services.refresh import sweeping
 from storage.staging.envelope import Envelope
-from storage.staging.life import anybody_holding
+from storage.staging.life import LifeLock, anybody_holding
 from storage.staging.spool import Spool
 from storage.tokens.landing import Landing, LandResult
 from tests.services.away import Away, landed_once, process_of, shelved, spooled
@@ -56,6 +59,22 @@ def test_a_full_disk_leaves_it_in_memory_until_postgres_is_back(
 
     landed_once(world, connected)
     assert [what for what, _ in world.events()] == ["opened", "resolved"]
+
+
+def test_no_worker_starts_with_a_spool_that_takes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one sentence that names the place and the mend; with space it starts as if nothing had been."""
+
+    def full(_: LifeLock) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LifeLock, "take", full)
+        with pytest.raises(ConfigurationError, match=r"spool cannot be written: No space left.*free space"):
+            world.services.sweeper.start()
+
+    world.services.sweeper.start()
 
 
 def test_a_stop_waits_for_what_memory_alone_holds(world: World, away: Away) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -187,3 +189,22 @@ def test_nobody_is_found_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
     """A spool that was never prepared has no dead."""
     assert found(tmp_path / "missing") == []
     assert not anybody_holding(tmp_path / "missing")
+
+
+def test_a_full_disk_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that is refused leaves no file behind, however often it is tried, and the next one succeeds."""
+
+    def full(descriptor: int, _: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), descriptor)
+
+    lock = LifeLock(tmp_path, "here:1:bulk")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            lock.take()
+        assert list(tmp_path.iterdir()) == []
+
+    lock.take()
+    assert len(list(tmp_path.iterdir())) == 2
+    lock.release()
+    assert list(tmp_path.iterdir()) == []

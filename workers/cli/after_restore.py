@@ -64,7 +64,7 @@ def _tell(findings: Findings, fates: list[Fate], *, staged: int) -> None:
         {
             "provider": fate.provider_id,
             "connections": fate.living,
-            "probably_refreshed_since": fate.doubtful,
+            "probably_refreshed_since": fate.doubtful if fate.withheld else None,
             "what_is_done_with_those": fate.words,
         }
         for fate in fates

@@ -12,11 +12,12 @@ import typer
 from domain.errors import EvergrantError
 from storage.alerts import AlertStatus
 from workers.cli import session
+from workers.cli.app_maker import group
 from workers.cli.output import JsonOption, for_people, stderr, stdout, write_json
 
 _STYLES: Final = {"critical": "bold red", "warning": "yellow"}
 
-app = typer.Typer(help="Open and past incidents.", no_args_is_help=True)
+app = group("Open and past incidents.")
 
 
 @app.command("list")
@@ -41,10 +42,14 @@ def _say(rows: Iterable[Mapping[str, object]]) -> int:
         count += 1
         state = f"{row['severity']}, {row['status']}"
         stdout.print(f"{state}: {row['title']}", style=_STYLES.get(str(row["severity"])), markup=False)
-        first, last = for_people(row["first_seen_at"]), for_people(row["last_seen_at"])
-        stdout.print(f"  {row['id']}   seen {row['count']} times, {first} to {last}", markup=False)
+        stdout.print(f"  {row['id']}   {_seen(row)}", markup=False)
         stdout.print(f"  {row['help']}\n", markup=False)
     return count
+
+
+def _seen(row: Mapping[str, object]) -> str:
+    first, last = for_people(row["first_seen_at"]), for_people(row["last_seen_at"])
+    return f"seen once, {first}" if row["count"] == 1 else f"seen {row['count']} times, {first} to {last}"
 
 
 @app.command("ack")

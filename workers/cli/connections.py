@@ -18,12 +18,13 @@ from domain.token import Status
 from services import settings as service_settings
 from services.imports import ImportReport, Rejected, bounded_lines
 from workers.cli import session
+from workers.cli.app_maker import group
 from workers.cli.disconnect import disconnect_connection
 from workers.cli.output import JsonOption, for_people, stderr, stdout, write_json, write_table
 from workers.embedded.layout import DataFolder
 from workers.up.demo import is_demo
 
-app = typer.Typer(help="The grants that Evergrant keeps.", no_args_is_help=True)
+app = group("The grants that Evergrant keeps.")
 app.command("disconnect")(disconnect_connection)
 
 

@@ -11,6 +11,7 @@ import typer
 from domain.errors import EvergrantError
 from domain.token import ConnectionRef
 from services.disconnecting import DisconnectOutcome, DisconnectResult
+from services.revocations import Fate
 from services.wiring import Services
 from workers.cli import session
 from workers.cli.output import stderr, stdout
@@ -21,10 +22,6 @@ _WHY: Final = {
     ),
     "no_revoke_endpoint": (
         "the provider takes no revocations, so the grant lives on there until the user removes it"
-    ),
-    "revocation_pending": (
-        "the provider has not confirmed the revocation yet; the workers go on trying for a day, and an alert "
-        "tells if that fails"
     ),
     "unreadable": (
         "a token could not be opened with the keys of this process, so it was not revoked; the grant may "
@@ -94,6 +91,11 @@ def _say(result: DisconnectResult, name: str) -> None:
             text = f"{identity}: revoked at {name}, and erased here"
         case DisconnectOutcome.REVOKED:
             text = f"{identity}: erased here; {name} knew no living token of it any more"
+        case _ if result.reason == Fate.PENDING:
+            text = (
+                f"{identity}: erased here, and not revoked yet; the workers go on trying for a day, and "
+                "an alert tells if that fails"
+            )
         case _:
             text = f"{identity}: erased only here; {_WHY.get(str(result.reason), result.reason)}"
     stdout.print(text, markup=False, soft_wrap=True)

@@ -10,12 +10,13 @@ import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from workers.cli import session
+from workers.cli.app_maker import group
 from workers.cli.output import JsonOption, stderr, stdout, write_json, write_table
 
 _Id = Annotated[UUID, typer.Argument(help="The incident's id, as `incidents list` shows it.")]
 _COLUMNS = ("id", "kind", "status", "provider_id", "tenant", "reason", "refused", "presented", "opened_at")
 
-app = typer.Typer(help="Breakers, and waves of refusals.", no_args_is_help=True)
+app = group("Breakers, and waves of refusals.")
 
 
 @app.command("list")

@@ -14,14 +14,10 @@ from storage.keys import generate
 from storage.processes import Process
 from storage.resealing import OnProgress
 from workers.cli import session
+from workers.cli.app_maker import group
 from workers.cli.output import JsonOption, stderr, stdout, write_json, write_table
 
-app = typer.Typer(help="The key ring that seals tokens.", no_args_is_help=True)
-
-
-@app.callback()
-def keys() -> None:
-    """The key ring that seals tokens."""
+app = group("The key ring that seals tokens.")
 
 
 @app.command("generate")
@@ -59,12 +55,14 @@ def rotate(
     Refreshes go on meanwhile. It may be stopped at any moment and begun again.
     """
     settings, servers = session.load()
-    with key_desk(settings, servers) as desk, _progress() as progress:
+    with key_desk(settings, servers) as desk:
         rotation = desk.rotation()
         if dry_run:
             plan = rotation.plan()
         else:
-            report = rotation.run(_Bars(progress), lost=lost, patience=0 * PATIENCE if no_wait else PATIENCE)
+            with _progress() as progress:
+                patience = 0 * PATIENCE if no_wait else PATIENCE
+                report = rotation.run(_Bars(progress), lost=lost, patience=patience)
     if dry_run:
         _say_plan(plan)
         failed = bool(plan.lacking)

@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 #: The option that every listing command takes.
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON array alone on standard output.")]
@@ -48,21 +50,41 @@ def write_json(rows: Iterable[Mapping[str, object]]) -> None:
 
 
 def write_table(columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, empty: str) -> None:
-    """Write a table of the named columns; `empty` is said where there is no row."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        # Ids are for copying, so they are never cut or folded.
-        least = 36 if column == "id" else None
-        heading = column.upper().replace("_", " ")
-        table.add_column(heading, no_wrap=True, overflow="ellipsis", min_width=least)
-    count = 0
-    for row in rows:
-        table.add_row(*(for_people(row.get(column)) for column in columns))
-        count += 1
-    if count:
-        stdout.print(table)
-    else:
+    """Write a table of the named columns; `empty` is said where there is no row.
+
+    Nothing is ever cut: ids are for copying. Where the terminal is too narrow, each row becomes a paragraph
+    that begins with its first column.
+    """
+    headings = [column.upper().replace("_", " ") for column in columns]
+    lines = [[for_people(row.get(column)) for column in columns] for row in rows]
+    if not lines:
         stderr.print(empty)
+        return
+    widths = [max(map(cell_len, cells)) for cells in zip(headings, *lines, strict=True)]
+    if stdout.is_terminal and sum(widths) + 2 * len(widths) > stdout.width:
+        for line in lines:
+            _write_paragraph(headings, line)
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading, width in zip(headings, widths, strict=True):
+        table.add_column(heading, no_wrap=True, min_width=width)
+    for line in lines:
+        # Text, because a user's id may look like markup.
+        table.add_row(*map(Text, line))
+    stdout.print(table, width=max(stdout.width, sum(widths) + 2 * len(widths)), soft_wrap=True)
+
+
+def _write_paragraph(headings: Sequence[str], cells: Sequence[str]) -> None:
+    """Write a row over as many lines as it takes; a column is broken only where it fills a line alone."""
+    stdout.print(cells[0], style="bold", markup=False, soft_wrap=True)
+    line = ""
+    for heading, cell in zip(headings[1:], cells[1:], strict=True):
+        piece = f"  {heading.lower()}: {cell}"
+        if line and cell_len(line + piece) > stdout.width:
+            stdout.print(line, markup=False, soft_wrap=True)
+            line = ""
+        line += piece
+    stdout.print(line, markup=False, soft_wrap=True)
 
 
 def for_people(value: object) -> str:

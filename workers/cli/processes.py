@@ -9,11 +9,12 @@ import typer
 from domain.errors import EvergrantError
 from storage.processes import Process
 from workers.cli import session
+from workers.cli.app_maker import group
 from workers.cli.output import JsonOption, stdout, write_json, write_table
 
 _COLUMNS = ("id", "role", "host", "state", "seen_at", "settled_until", "staged", "unsafe")
 
-app = typer.Typer(help="The processes that present refresh tokens.", no_args_is_help=True)
+app = group("The processes that present refresh tokens.")
 
 
 @app.command("list")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import typer
-
 from providers.catalogue import load
 from providers.definition import ProviderDefinition
 from services import settings as service_settings
 from services.providers import ProviderDesk
+from workers.cli.app_maker import group
 from workers.cli.output import JsonOption, write_json, write_table
 
-app = typer.Typer(help="The providers that Evergrant knows.", no_args_is_help=True)
+app = group("The providers that Evergrant knows.")
 
 
 @app.callback()

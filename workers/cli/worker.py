@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Final
 
 import typer
 from celery import Celery, signals
 
-from domain.errors import ConfigurationError
+from domain.errors import ConfigurationError, EvergrantError
 from services import settings as service_settings
 from services.settings import Settings
 from services.wiring import Servers, wire
@@ -50,7 +51,7 @@ def worker(
     app = make_app(settings, servers)
     count = threads or settings.worker_threads
     heartbeat.use_in_worker(app, heartbeat_file(DataFolder(settings.data_dir), name))
-    _wire(app, settings, servers, role=name, threads=count)
+    ending = _wire(app, settings, servers, role=name, threads=count)
     # Without gossip and mingle: workers need nothing of each other, and both cost messages on every start.
     app.worker_main(
         [
@@ -58,9 +59,18 @@ def worker(
             "--without-gossip", "--without-mingle", "--loglevel", settings.log_level,
         ]
     )  # fmt: skip
+    if ending.failed:
+        raise EvergrantError(f"worker {name} broke down and has to be started again; its log says why")
 
 
-def _wire(app: Celery, settings: Settings, servers: Servers, *, role: str, threads: int) -> None:
+@dataclass(slots=True)
+class _Ending:
+    """How Celery's worker ended. Celery logs what broke it, and then ends as if nothing had happened."""
+
+    failed: bool = False
+
+
+def _wire(app: Celery, settings: Settings, servers: Servers, *, role: str, threads: int) -> _Ending:
     """Wire now, so that a wrong setting stops the start, and close after the last task."""
     services = wire(settings, servers, service_settings.environment(), role=role, threads=threads)
     # The first look at the database comes before the first claim.
@@ -69,10 +79,14 @@ def _wire(app: Celery, settings: Settings, servers: Servers, *, role: str, threa
     services.sweeper.start()
     attach(app, services)
 
-    def close(**_: object) -> None:
+    ending = _Ending()
+
+    def close(sender: object = None, **_: object) -> None:
+        ending.failed = bool(getattr(sender, "exitcode", None))
         services.close()
 
     signals.worker_shutdown.connect(close, weak=False)
+    return ending
 
 
 app = single(worker)

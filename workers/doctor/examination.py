@@ -30,10 +30,12 @@ def examine(environment: Mapping[str, str]) -> Iterator[Finding]:
         yield fail("settings", str(error), "mend the variables that are named")
         return
     yield ok("settings", "are well-formed")
-    here = yield from _providers(settings, environment)
+    here = yield from _callable_here(settings, environment)
     try:
         servers = resolve(settings)
     except EvergrantError as error:
+        if here is not None:
+            yield _providers(here, frozenset())
         yield fail("deployment", str(error), "see there")
         return
     ring = yield from _ring(servers)
@@ -43,7 +45,9 @@ def examine(environment: Mapping[str, str]) -> Iterator[Finding]:
     # Workers answer through Redis; without it, asking them would only be waiting.
     broker_answers = all(finding.severity is not Severity.FAIL for finding in redis)
     at_workers = callable_by_workers(app) if broker_answers else frozenset()
-    yield from examine_postgres(settings, servers, ring, here=here, at_workers=at_workers)
+    if here is not None:
+        yield _providers(here, at_workers)
+    yield from examine_postgres(settings, servers, ring, here=here or frozenset(), at_workers=at_workers)
     yield from redis
     yield from examine_staging(settings, servers)
     if broker_answers:
@@ -51,24 +55,28 @@ def examine(environment: Mapping[str, str]) -> Iterator[Finding]:
     yield from examine_beat(settings)
 
 
-def _providers(
+def _callable_here(
     settings: Settings, environment: Mapping[str, str]
-) -> Generator[Finding, None, frozenset[str]]:
-    """Yield what is found; return the providers that can be called."""
+) -> Generator[Finding, None, frozenset[str] | None]:
+    """Yield what is wrong; return the providers that can be called from here, or None if that is unknown."""
     try:
         desk = ProviderDesk(load_catalogue(settings.providers_file), environment)
     except ConfigurationError as error:
         yield fail("providers", str(error), "mend the definition or variable that is named")
-        return frozenset()
-    ids = frozenset(ready.definition.id for ready in desk.callable_providers())
-    if ids:
-        yield ok("providers", f"configured in this environment: {', '.join(sorted(ids))}")
-    else:
-        yield warn(
-            "providers", "none is configured in this environment",
-            "set EVERGRANT_<PROVIDER>_CLIENT_ID and _CLIENT_SECRET; `evergrant providers list` shows the ids",
-        )  # fmt: skip
-    return ids
+        return None
+    return frozenset(ready.definition.id for ready in desk.callable_providers())
+
+
+def _providers(here: frozenset[str], at_workers: frozenset[str]) -> Finding:
+    """Return who can call which. Only the workers have to: `evergrant up` gives them what this lacks."""
+    if here:
+        return ok("providers", f"configured in this environment: {', '.join(sorted(here))}")
+    if at_workers:
+        return ok("providers", f"configured at the workers, not here: {', '.join(sorted(at_workers))}")
+    return warn(
+        "providers", "none is configured in this environment",
+        "set EVERGRANT_<PROVIDER>_CLIENT_ID and _CLIENT_SECRET; `evergrant providers list` shows the ids",
+    )  # fmt: skip
 
 
 def _ring(servers: Servers) -> Generator[Finding, None, KeyRing | None]:

@@ -13,7 +13,8 @@ from storage.engine import Engine, make_engine
 from storage.inspection import connections_by_provider, server_version
 from storage.keys import KeyRing
 from storage.migrate import check_schema
-from workers.doctor.finding import Finding, fail, ok
+from storage.processes import ProcessStore
+from workers.doctor.finding import Finding, fail, ok, warn
 from workers.doctor.keys import examine_keys
 from workers.doctor.restore import examine_restore
 from workers.doctor.staging import examine_processes
@@ -78,14 +79,27 @@ def _server(engine: Engine) -> Iterator[Finding]:
 
 
 def _providers(engine: Engine, here: frozenset[str], at_workers: frozenset[str]) -> Iterator[Finding]:
+    unheard = not at_workers and _workers_live(engine)
     for provider_id, count in sorted(connections_by_provider(engine).items()):
         # What the workers can do is what counts; without any, this environment stands in for them.
         if provider_id in (at_workers or here):
             whose = "the workers" if at_workers else "this environment"
             yield ok("provider", f"{provider_id}: {count} connections, configured at {whose}")
             continue
+        if unheard:
+            yield warn(
+                "provider", f"{provider_id}: {count} connections; not configured in this environment, and no "
+                "worker answered that could have been asked",
+                "look again when Redis and the workers answer",
+            )  # fmt: skip
+            continue
         variable = "EVERGRANT_" + provider_id.upper().replace("-", "_")
         yield fail(
             "provider", f"{provider_id}: {count} connections wait, because it is not configured",
             f"set {variable}_CLIENT_ID and _CLIENT_SECRET, or define it in EVERGRANT_PROVIDERS_FILE",
         )  # fmt: skip
+
+
+def _workers_live(engine: Engine) -> bool:
+    """Say whether workers report to Postgres, whatever Redis lets through to them."""
+    return any(process.living for process in ProcessStore(engine).all())

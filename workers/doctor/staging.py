@@ -9,6 +9,7 @@ from services.settings import Settings
 from services.wiring import Servers
 from storage.engine import Engine
 from storage.processes import Process, ProcessStore
+from storage.staging.life import anybody_holding
 from storage.staging.shelf import Shelf
 from storage.staging.spool import Spool
 from workers.doctor.finding import Finding, fail, ok, warn
@@ -19,6 +20,12 @@ _KEEP = "bring Postgres back and let a worker run here; what lies there lands by
 def examine_staging(settings: Settings, servers: Servers) -> Iterator[Finding]:
     """Look at the places where answers wait that Postgres has not taken."""
     yield from _spool(Spool(settings.spool_dir))
+    # Postgres knows it too, and is most likely away when it matters.
+    if anybody_holding(settings.spool_dir):
+        yield fail(
+            "unsafe answers", f"a worker of {settings.spool_dir} holds answers in its memory alone",
+            "do not kill it: free its disk, or bring Postgres back",
+        )  # fmt: skip
     shelf = Shelf(servers.redis_url)
     try:
         copies = sum(1 for connection_id in shelf.connections() for _ in shelf.envelopes(connection_id))

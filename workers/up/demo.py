@@ -106,15 +106,8 @@ class Demo:
 
     def environment(self) -> Mapping[str, str]:
         """Write the demo's definitions, and return what makes a process use them."""
-        definitions = self._place / "providers.toml"
-        definitions.write_text(_DEFINITIONS.format(url=self.url), encoding="utf-8")
-        variables = {"EVERGRANT_PROVIDERS_FILE": str(definitions)}
-        for provider_id, dialect, _ in CONNECTIONS:
-            prefix = "EVERGRANT_" + provider_id.upper().replace("-", "_")
-            variables[f"{prefix}_CLIENT_ID"] = f"sim-{dialect}-client"
-            if provider_id != "wix":
-                variables[f"{prefix}_CLIENT_SECRET"] = f"sim-{dialect}-secret"
-        return variables
+        _definitions(self._place).write_text(_DEFINITIONS.format(url=self.url), encoding="utf-8")
+        return _variables(self._place)
 
     def simulator(self, environment: Mapping[str, str]) -> ProcessSpec:
         """Return the simulator's process. Its journal lets it survive a kill as the rest does."""
@@ -163,6 +156,26 @@ def minting_command(simulator_url: str) -> list[str]:
 def is_demo(folder: DataFolder) -> bool:
     """Say whether the data folder has been used for the demo."""
     return _place(folder).is_dir()
+
+
+def variables(folder: DataFolder) -> Mapping[str, str]:
+    """Return what a command needs to call a running demo's providers; empty where the folder is no demo's."""
+    place = _place(folder)
+    return _variables(place) if _definitions(place).is_file() else {}
+
+
+def _variables(place: Path) -> dict[str, str]:
+    values = {"EVERGRANT_PROVIDERS_FILE": str(_definitions(place))}
+    for provider_id, dialect, _ in CONNECTIONS:
+        prefix = "EVERGRANT_" + provider_id.upper().replace("-", "_")
+        values[f"{prefix}_CLIENT_ID"] = f"sim-{dialect}-client"
+        if provider_id != "wix":
+            values[f"{prefix}_CLIENT_SECRET"] = f"sim-{dialect}-secret"
+    return values
+
+
+def _definitions(place: Path) -> Path:
+    return place / "providers.toml"
 
 
 def _place(folder: DataFolder) -> Path:
