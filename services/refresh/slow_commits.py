@@ -125,6 +125,11 @@ class SlowCommits:
             elif pending.held is None:
                 pending.held = ExitStack()
                 pending.held.enter_context(self._flights.unsafe())
+                words = {
+                    "connection_id": pending.landing.connection_id,
+                    "attempt_id": pending.landing.attempt_id,
+                }
+                log.critical("answer_held_in_memory", **{name: str(value) for name, value in words.items()})
             if not pending.staged:
                 pending.staged = True
                 log.warning(

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from domain.policy import EXPLAINING
 from domain.token import Credentials, TokenState
 from storage.tokens.claim_statements import ClaimKind
 from storage.tokens.claims import ClaimCondition
@@ -99,9 +98,3 @@ def is_asked_for(state: TokenState, when: ClaimCondition, now: datetime) -> bool
         return True
     validity = least(when.min_validity or timedelta(), half_life(state))
     return is_due(state, now) or (state.expires_at is not None and state.expires_at - validity <= now)
-
-
-def explained(state: TokenState, code: str) -> str:
-    """The last error after this one: what explains a refusal stays."""
-    kept = state.last_error_code
-    return kept if kept is not None and kept in EXPLAINING else code

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from domain.policy import PRESENTED_TWICE
+from domain.policy import EXPLAINING, PRESENTED_TWICE
 from domain.schedule import Schedule
 from domain.timing import LONGEST_UNDER_WAY
 from domain.token import Credentials, ReauthReason, Status, TokenState
@@ -24,7 +24,6 @@ from tests.protocol.rows import (
     Held,
     Row,
     Spare,
-    explained,
     in_the_clear,
     is_asked_for,
     is_due,
@@ -125,9 +124,12 @@ class ModelStore:
             status=Status.IN_DOUBT,
             lease_until=None,
             refresh_due_at=recover_at,
-            last_error_code=explained(state, "lease_lapsed"),
+            last_error_code=self._last_error("lease_lapsed"),
         )
         return True
+
+    def _last_error(self, code: str, *, dead: bool = False) -> str:
+        return code if dead else next((k for k in EXPLAINING if k == self.row.state.last_error_code), code)
 
     # Landings.
 
@@ -240,11 +242,11 @@ class ModelStore:
         deadly = failure.status is Status.NEEDS_REAUTH and Mutant.NO_DEATH_FENCE in self.mutants
         if moved_on and not deadly:
             return False
-        doubt, deadly_end = failure.status is Status.IN_DOUBT, failure.status is Status.NEEDS_REAUTH
+        doubt = failure.status is Status.IN_DOUBT
         self._change(
             status=failure.status,
             failures=failure.failures,
-            last_error_code=failure.code if deadly_end else explained(state, failure.code),
+            last_error_code=self._last_error(failure.code, dead=failure.status is Status.NEEDS_REAUTH),
             refresh_due_at=failure.refresh_due_at,
             check_due_at=None if failure.status is Status.NEEDS_REAUTH else state.check_due_at,
             not_before=failure.not_before,
