@@ -33,7 +33,8 @@ class Away:
         with psycopg.connect(self.server_url, autocommit=True) as other:
             other.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
             other.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = %s AND backend_type = 'client backend'",
                 (urlsplit(self.world.database_url).path[1:],),
             )
 

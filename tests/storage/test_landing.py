@@ -278,7 +278,8 @@ def test_a_terminated_connection_is_replaced_unnoticed(bench: Bench) -> None:
     claimed = bench.claimed(connection_id)
     bench.value(
         "SELECT count(*) FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND pid <> pg_backend_pid()) AS ended"
+        "WHERE datname = current_database() AND backend_type = 'client backend' "
+        "AND pid <> pg_backend_pid()) AS ended"
     )
 
     assert bench.store.land(landing(claimed)) == Landed(2, was_alerted=False)

@@ -140,13 +140,26 @@ def test_a_full_disk_leaves_nothing_behind(spool: Spool, limit: int) -> None:
     assert list(spool.folder.iterdir()) == []
 
 
-def test_a_vanished_folder_refuses(spool: Spool) -> None:
-    """Without its folder the spool says so; it does not pretend."""
+def test_a_vanished_folder_is_made_again(spool: Spool) -> None:
+    """Who removes it under a running worker does not cost an answer; it is again its owner's alone."""
     spool.folder.rmdir()
-
-    with pytest.raises(OSError, match="No such file"):
-        spool.put(an_envelope())
     assert list(spool.envelopes()) == []
+    envelope = an_envelope()
+
+    spool.put(envelope)
+
+    assert list(spool.envelopes()) == [envelope]
+    assert stat.S_IMODE(spool.folder.stat().st_mode) == 0o700
+
+
+def test_a_folder_that_cannot_be_made_refuses(spool: Spool) -> None:
+    """Where something else stands in its place the spool says so; it does not pretend."""
+    spool.folder.rmdir()
+    spool.folder.write_bytes(b"")
+
+    with pytest.raises(OSError, match="Not a directory"):
+        spool.put(an_envelope())
+    assert spool.folder.read_bytes() == b""
 
 
 def test_a_part_is_no_answer(spool: Spool) -> None:

@@ -124,7 +124,9 @@ def migrated_template(postgres_server: EmbeddedPostgres) -> str:
         # A connection that somebody kept would make every copy fail.
         connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = %s AND backend_type = 'client backend'",
+            (name,),
         )
     return name
 
