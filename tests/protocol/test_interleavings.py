@@ -99,7 +99,7 @@ def spare_beside_a_recovery(world: ProtocolWorld) -> None:
     doubt(world, recovering)
     until(recovering, Point.WAIT)
     until(refused, None)
-    assert world.store.spares == []
+    assert (world.store.spares, world.judge.counts[Rare.PROMOTED]) == ([], 1)
     until(world.workers[0], None if is_held_off(world) else Point.WAIT)
     world.let_run()
 
