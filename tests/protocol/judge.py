@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from uuid import UUID
 
 from domain.policy import PRESENTED_TWICE
 from domain.token import ReauthReason, Status
@@ -69,6 +70,8 @@ class Judge:
     counts: Counter[Rare] = field(default_factory=Counter)
     #: Grants that came to harm by what is counted apart, or whose answers are known to compete.
     disturbed: set[str] = field(default_factory=set)
+    #: Attempts whose answers the row has taken, seen as it took them.
+    landings: set[UUID] = field(default_factory=set)
     broken: bool = False
 
     def wrong(self, kind: Wrong, detail: str = "") -> None:
@@ -150,6 +153,7 @@ class Judge:
                 self.counts[Rare.LATE_LANDING] += 1
             if state.status is Status.NEEDS_REAUTH:
                 self.counts[Rare.RAISED_THE_DEAD] += 1
+            self.landings.add(landing.attempt_id)
             return
         if state.version == landing.presented_version:
             self.wrong(Wrong.LOST, "its version was still the row's")
@@ -163,6 +167,9 @@ class Judge:
         row = self.store.row
         known = {row.refresh, *row.spent} - {None}
         kept = {spare.attempt_id for spare in self.store.spares} | {row.state.committed_attempt_id}
+        # Without a refresh token in it, an answer that is landed again, after the next one, shows nowhere.
+        if refresh is None:
+            kept |= self.landings
         return landing.attempt_id in kept or refresh in known
 
     def failed(self, before: Row, record: FailureRecord, *, written: bool) -> None:
