@@ -19,7 +19,7 @@ import structlog
 from domain.backoff import backoff
 from domain.errors import ProviderError, ServiceUnavailable
 from domain.outage import FAILURES_TO_OPEN, RecentCalls
-from domain.policy import HoldReason
+from domain.policy import HoldReason, hold_reason
 from services import alerts
 from services.scopes import Scope
 from storage.alerts import AlertSpec
@@ -97,6 +97,18 @@ class Breakers:
                     self._troubled.pop(scope.whole, None)
         except ServiceUnavailable:
             log.warning("breaker_not_written", scope=scope.key)
+
+    def tell(
+        self, scope: Scope, error: ProviderError | None, *, called_at: datetime, now: datetime, jitter: float
+    ) -> None:
+        """Tell what a call came to that presented no refresh token; `error` None: it succeeded."""
+        if error is None:
+            self.tell_success(scope, called_at=called_at)
+            return
+        self.tell_failure(
+            scope, hold_reason(error), error, retry_after=error.retry_after,
+            called_at=called_at, now=now, jitter=jitter,
+        )  # fmt: skip
 
     def tell_failure(
         self,

@@ -14,7 +14,7 @@ import structlog
 
 from domain.errors import ConfigurationError, ProviderError, SealBroken
 from domain.health import SECOND_OPINION, CheckOutcome, CheckVerdict, after_check
-from domain.policy import FAILURES_WORTH_AN_ALERT, hold_reason
+from domain.policy import FAILURES_WORTH_AN_ALERT
 from domain.token import ConnectionRef, ReauthReason, Status, TokenState
 from providers.client import ProviderClient
 from services import alerts
@@ -117,13 +117,9 @@ class HealthChecks:
                     token, now, "not_presentable", self._unsendable(ref, provider, unsendable, now)
                 )
             checked_at = now + timedelta(seconds=self._clock() - began)
-            if error is None:
-                self._admission.breakers.tell_success(scope, called_at=called_at)
-            else:
-                self._admission.breakers.tell_failure(
-                    scope, hold_reason(error), error, retry_after=error.retry_after,
-                    called_at=called_at, now=checked_at, jitter=self._jitter(),
-                )  # fmt: skip
+            self._admission.breakers.tell(
+                scope, error, called_at=called_at, now=checked_at, jitter=self._jitter()
+            )
         verdict = after_check(token, provider.facts, error, now=checked_at, jitter=self._jitter())
         return self._record(ref, token, provider, verdict, error, checked_at)
 

@@ -151,13 +151,9 @@ class Revocations:
             except ProviderError as error:
                 failure = error
             now = pending.now + timedelta(seconds=self._clock() - began)
-            if failure is None or isinstance(failure, GrantRejected):
-                self._admission.breakers.tell_success(provider.revoke_scope, called_at=called_at)
-            else:
-                self._admission.breakers.tell_failure(
-                    provider.revoke_scope, hold_reason(failure), failure, retry_after=failure.retry_after,
-                    called_at=called_at, now=now, jitter=self._jitter(),
-                )  # fmt: skip
+            self._admission.breakers.tell(
+                provider.revoke_scope, failure, called_at=called_at, now=now, jitter=self._jitter()
+            )
         if failure is None or isinstance(failure, GrantRejected):
             fate = Fate.REVOKED if failure is None else Fate.NOT_ALIVE
             was = {"token": str(pending.kind), "attempts": pending.attempts, "was_alive": failure is None}
