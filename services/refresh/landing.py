@@ -15,7 +15,7 @@ import structlog
 
 from services.refresh.flights import Flights
 from services.refresh.slow_commits import SlowCommits
-from services.refresh.staging import Staging
+from services.refresh.staging import Staging, named
 from storage.tokens.landing import Gone, Landing, LandResult, Superseded
 
 log = structlog.get_logger(__name__)
@@ -67,9 +67,9 @@ class Lander:
             refusal = type(error).__name__
         # Before a word is said of it: who reads the log may be slow.
         kept = self._staging.keep(landing)
-        log.error("answer_not_landed", error=refusal, **_words(landing))
+        log.error("answer_not_landed", error=refusal, **named(landing))
         if not kept.safe:
-            log.critical("answer_held_in_memory", copy_in_redis=kept.shelf, **_words(landing))
+            log.critical("answer_held_in_memory", copy_in_redis=kept.shelf, **named(landing))
             with self._flights.unsafe():
                 result = self._try_until(landing, lambda: self._staging.keep(landing).safe)
         else:
@@ -80,7 +80,7 @@ class Lander:
                 self._staging.drop(landing.connection_id, landing.attempt_id)
             return result
         self._flights.staged(flight, landing.attempt_id)
-        log.warning("answer_staged", **_words(landing))
+        log.warning("answer_staged", **named(landing))
         return Staged()
 
     def _known_here(self, landing: Landing, result: LandResult) -> LandResult:
@@ -106,13 +106,9 @@ class Lander:
             try:
                 result = self._in_time(landing)
             except Exception as error:  # noqa: BLE001 - as above; what it is, the first one has said
-                log.debug("answer_not_landed", error=type(error).__name__, **_words(landing))
+                log.debug("answer_not_landed", error=type(error).__name__, **named(landing))
             else:
-                log.info("held_answer_landed", **_words(landing))
+                log.info("held_answer_landed", **named(landing))
                 return result
             if enough():
                 return None
-
-
-def _words(landing: Landing) -> dict[str, str]:
-    return {"connection_id": str(landing.connection_id), "attempt_id": str(landing.attempt_id)}

@@ -9,6 +9,7 @@ import structlog
 from domain.errors import SealBroken
 from domain.token import ReauthReason
 from services.providers import ProviderDesk, ReadyProvider
+from services.refresh.staging import named
 from services.restore import RestoreGuard
 from storage.leftovers import LateAnswer, Leftover, LeftoverStore
 from storage.tokens.landing import Gone, Landed, Landing, LandResult
@@ -78,11 +79,7 @@ class Leftovers:
         Raises:
             ServiceUnavailable: The answer was not dealt with; hand it over again.
         """
-        words = {
-            "connection_id": str(landing.connection_id),
-            "attempt_id": str(landing.attempt_id),
-            "why": gone.why,
-        }
+        words = named(landing) | {"why": gone.why}
         left = self._leave(landing, gone)
         if left is None:
             log.warning("answer_dropped", **words)

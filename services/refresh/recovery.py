@@ -15,7 +15,7 @@ from domain.policy import recovery_at, sent_by
 from domain.token import Status, TokenState
 from services.incidents import Incidents
 from services.providers import ReadyProvider
-from services.refresh.staging import Staging
+from services.refresh.staging import Staging, named
 from storage.activity import Note
 from storage.processes import ProcessStore
 from storage.tokens.failing import FailureRecord
@@ -107,8 +107,7 @@ class Recovery:
                 raise
             except Exception as error:  # noqa: BLE001 - as above; a task that fails would come back for ever
                 stuck = True
-                words = {"connection_id": str(envelope.connection_id), "attempt_id": str(envelope.attempt_id)}
-                log.error("staged_answer_refused", error=type(error).__name__, **words)
+                log.error("staged_answer_refused", error=type(error).__name__, **named(envelope))
             else:
                 # What had landed before says nothing about this doubt, and where it cannot be removed it is
                 # found again at every look.

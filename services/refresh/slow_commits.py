@@ -15,7 +15,7 @@ from typing import Final
 import structlog
 
 from services.refresh.flights import Flights
-from services.refresh.staging import Staging
+from services.refresh.staging import Staging, named
 from storage.tokens.landing import Landing
 
 log = structlog.get_logger(__name__)
@@ -125,17 +125,10 @@ class SlowCommits:
             elif pending.held is None:
                 pending.held = ExitStack()
                 pending.held.enter_context(self._flights.unsafe())
-                words = {
-                    "connection_id": pending.landing.connection_id,
-                    "attempt_id": pending.landing.attempt_id,
-                }
-                log.critical("answer_held_in_memory", **{name: str(value) for name, value in words.items()})
+                log.critical("answer_held_in_memory", **named(pending.landing))
             if not pending.staged:
                 pending.staged = True
-                log.warning(
-                    "commit_slow", connection_id=str(pending.landing.connection_id),
-                    attempt_id=str(pending.landing.attempt_id), staged=pending.safe,
-                )  # fmt: skip
+                log.warning("commit_slow", staged=pending.safe, **named(pending.landing))
 
     def _copy(self, pending: Pending) -> bool:
         """Put the second copy into Redis; False where Redis does not take it."""

@@ -20,6 +20,11 @@ from storage.tokens.landing import Landed, Landing, LandResult, Superseded
 log = structlog.get_logger(__name__)
 
 
+def named(answer: Landing | Envelope) -> dict[str, str]:
+    """Return the words by which the log names an answer."""
+    return {"connection_id": str(answer.connection_id), "attempt_id": str(answer.attempt_id)}
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """Where an answer lies. `safe`: a crash of this process does not lose it. Redis alone never is."""
@@ -144,10 +149,8 @@ class Staging:
             self.drop(envelope.connection_id, envelope.attempt_id)
         elif not isinstance(result, Landed | Superseded):
             return result  # Found there at every look.
-        log.info(
-            "staged_answer_landed", connection_id=str(envelope.connection_id),
-            attempt_id=str(envelope.attempt_id), received_by=envelope.owner, result=type(result).__name__,
-        )  # fmt: skip
+        words = named(envelope)
+        log.info("staged_answer_landed", received_by=envelope.owner, result=type(result).__name__, **words)
         return result
 
     def reseal(self) -> None:
@@ -158,10 +161,7 @@ class Staging:
         try:
             self._spool.put(envelope)
         except OSError as error:
-            log.error(
-                "spool_refused", connection_id=str(envelope.connection_id),
-                attempt_id=str(envelope.attempt_id), error=type(error).__name__, errno=error.errno,
-            )  # fmt: skip
+            log.error("spool_refused", error=type(error).__name__, errno=error.errno, **named(envelope))
             return False
         return True
 

@@ -19,7 +19,7 @@ from domain.errors import ConfigurationError, SealBroken, ServiceUnavailable
 from services import alerts
 from services.keys.election import KeyElection
 from services.refresh.flights import Flights
-from services.refresh.staging import Staging
+from services.refresh.staging import Staging, named
 from storage.alerts import AlertSpec, AlertStore
 from storage.keys import KeyRing
 from storage.processes import ProcessReport, ProcessStore
@@ -187,8 +187,7 @@ class Sweeper:
                 raise
             except Exception as error:  # noqa: BLE001 - one answer that cannot land must not keep the others
                 left.append(envelope)
-                words = {"connection_id": str(envelope.connection_id), "attempt_id": str(envelope.attempt_id)}
-                log.error("staged_answer_refused", error=type(error).__name__, **words)
+                log.error("staged_answer_refused", error=type(error).__name__, **named(envelope))
                 self._tell(alerts.staged_refused(envelope.connection_id, error=type(error).__name__))
         return left
 
