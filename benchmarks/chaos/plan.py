@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final
 
@@ -171,7 +171,7 @@ def stretched(dose: Dose, minutes: float) -> Dose:
     """Return the dose for so many minutes of faults in all, with as many faults a minute."""
     times = minutes * 60 / dose.seconds
     counts = {kind: max(1, round(count * times)) for kind, count in dose.counts.items()}
-    return Dose(**{**dose.__dict__, "seconds": minutes * 60, "counts": counts})
+    return replace(dose, seconds=minutes * 60, counts=counts)
 
 
 def schedule(dose: Dose, seed: int) -> list[Strike]:
