@@ -27,8 +27,9 @@ class StagedWatch:
         Raises:
             ServiceUnavailable: Postgres is away.
         """
-        registered = self._processes.all()
+        # Before the register is read: a danger that is told after it is not resolved by it.
         now = self._processes.now()
+        registered = self._processes.all()
         if not any(process.unsafe and process.living for process in registered):
             self._resolve(alerts.ANSWERS_UNSAFE, unseen_since=now)
         if not any(process.staged for process in registered):
