@@ -16,6 +16,7 @@ from tasks.names import (  # fmt: skip
     REFRESH_TOKEN,
     SCHEDULE_CHECKS,
     SCHEDULE_REFRESHES,
+    WATCH_INCIDENTS,
 )
 
 #: Longer than the longest task (an on-demand caller's patience and a deadline), shorter than patience with a
@@ -87,6 +88,7 @@ def celery_settings(servers: Servers) -> dict[str, object]:
             SCHEDULE_CHECKS: {"queue": CONTROL},
             HOUSEKEEPING: {"queue": CONTROL},
             PROCESS_REVOCATIONS: {"queue": CONTROL},
+            WATCH_INCIDENTS: {"queue": CONTROL},
         },
         "imports": ["tasks.tokens", "tasks.control", "workers.remote_control"],
         "timezone": "UTC",
