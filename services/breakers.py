@@ -90,11 +90,12 @@ class Breakers:
     def tell_success(self, scope: Scope, *, called_at: datetime) -> None:
         """As `succeeded`; a breaker that cannot be written now is told again by the next success."""
         try:
-            for each in _concerned(scope):
-                self.succeeded(each, called_at=called_at)
-            if scope.whole is not None:
+            self.succeeded(scope, called_at=called_at)
+            everybody = scope.everybody
+            if everybody is not None:
+                self.succeeded(everybody, called_at=called_at)
                 with self._lock:
-                    self._troubled.pop(scope.whole, None)
+                    self._troubled.pop(everybody.key, None)
         except ServiceUnavailable:
             log.warning("breaker_not_written", scope=scope.key)
 
@@ -149,7 +150,7 @@ class Breakers:
     def _is_open(self, scope: Scope) -> bool:
         """Say whether a breaker that concerns the scope is open or half open, as far as we know."""
         with self._lock:
-            return any(each.key in self._known for each in _concerned(scope))
+            return any(key in self._known for key in scope.keys)
 
     def _is_shared(self, scope: Scope, reason: HoldReason) -> bool:
         """Say whether a tenant's failure shows trouble of all: several tenants' in a row, no success between.
@@ -175,7 +176,7 @@ class Breakers:
         """
         with self._lock:
             self._note_success(scope)
-            self._was_probing(scope)
+            self._was_probing(scope.key)
             known = scope.key in self._known
         cause = alerts.provider_cause(scope.key)
         if known and self._holds.close_hold(scope.key, called_at=called_at, cause=cause):
@@ -219,7 +220,7 @@ class Breakers:
             recent.note(ok=False, at=self._clock())
             down = recent.is_down(now=self._clock())
             hold = self._known.get(scope.key)
-            probed = self._was_probing(scope) is not None
+            probed = self._was_probing(scope.key) is not None
         if hold is not None and hold.held_until > hold.now and not probed and retry_after is None:
             # A call that was under way when the breaker opened says nothing that is not known.
             return
@@ -244,59 +245,53 @@ class Breakers:
     def stopping(self, scope: Scope) -> Hold | None:
         """Return the breaker that forbids calls now; None where they may be made, if only as a probe."""
         held = self.held()
-        for each in _concerned(scope):
-            hold = held.get(each.key)
+        for key in scope.keys:
+            hold = held.get(key)
             if hold is not None and hold.held_until > hold.now:
                 return hold
         return None
 
     def probe(self, scope: Scope) -> Hold | None:
         """Take the probe where a breaker is half open; return the breaker if somebody else has it."""
-        for each in _concerned(scope):
-            taken_by_another = self._take_probe(each)
+        for key in scope.keys:
+            taken_by_another = self._take_probe(key)
             if taken_by_another is not None:
                 return taken_by_another
         return None
 
-    def _take_probe(self, scope: Scope) -> Hold | None:
-        hold = self.held().get(scope.key)
+    def _take_probe(self, key: str) -> Hold | None:
+        hold = self.held().get(key)
         if hold is None:
             return None
         # Half open: whoever moves the hold forward first is the probe, the others stay away.
         until = hold.now + PROBE
-        taken = self._holds.take_probe(scope.key, expected=hold.held_until, until=until)
+        taken = self._holds.take_probe(key, expected=hold.held_until, until=until)
         with self._lock:
             self._forget()
             if taken:
-                self._probing[scope.key] = (threading.get_ident(), until)
+                self._probing[key] = (threading.get_ident(), until)
         return None if taken else hold
 
-    def _was_probing(self, scope: Scope) -> datetime | None:
+    def _was_probing(self, key: str) -> datetime | None:
         """Forget that this thread was probing, and return until when; None if it was not. Under the lock."""
-        thread, until = self._probing.get(scope.key, (None, None))
+        thread, until = self._probing.get(key, (None, None))
         if thread != threading.get_ident():
             return None
-        del self._probing[scope.key]
+        del self._probing[key]
         return until
 
     def give_back(self, scope: Scope) -> None:
         """Let somebody else probe where nothing was called in the end: the row was not due any more."""
-        for each in _concerned(scope):
-            self._give_back(each)
+        for key in scope.keys:
+            self._give_back(key)
 
-    def _give_back(self, scope: Scope) -> None:
+    def _give_back(self, key: str) -> None:
         with self._lock:
-            until = self._was_probing(scope)
+            until = self._was_probing(key)
             if until is None:
                 return
             self._forget()
         try:
-            self._holds.return_probe(scope.key, until=until)
+            self._holds.return_probe(key, until=until)
         except ServiceUnavailable:
-            log.warning("breaker_not_written", scope=scope.key)
-
-
-def _concerned(scope: Scope) -> tuple[Scope, ...]:
-    """Return the scopes whose breakers a call is under: its own, and where there are tenants that of all."""
-    everybody = scope.everybody
-    return (scope,) if everybody is None else (scope, everybody)
+            log.warning("breaker_not_written", scope=key)

@@ -81,7 +81,7 @@ class Housekeeping:
 
     def _called(self, ready: ReadyProvider, scope: Scope, key: str) -> bool:
         """Say whether a provider's connections are called in the scope of this key."""
-        if key in (scope.key, scope.whole):
+        if key in scope.keys:
             return True
         tenant = scope.tenant_of(key) if ready.has_tenants else None
         return tenant is not None and tenant_in_use(self._engine, ready.definition.id, tenant)

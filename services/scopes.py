@@ -46,6 +46,11 @@ class Scope:
         return self if tenant is None else replace(self, key=f"{self.key}|{tenant}", tenant=tenant)
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of the breakers that a call is under: its own, and where there are tenants that of all."""
+        return (self.key,) if self.whole is None else (self.key, self.whole)
+
+    @property
     def everybody(self) -> Scope | None:
         """The scope of what stops all tenants alike, such as a dead endpoint; None without tenants."""
         if self.whole is None:

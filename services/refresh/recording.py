@@ -103,7 +103,7 @@ class Recorder:
             # Unknown, and it must not keep the failure from being written down; the next one tells.
             return True
         scope = provider.scope_of(token.tenant)
-        holds = (held.get(key) for key in (scope.key, scope.whole) if key is not None)
+        holds = (held.get(key) for key in scope.keys)
         return any(hold is not None and hold.reason != HoldReason.RATE_LIMITED for hold in holds)
 
     def write(self, record: FailureRecord) -> bool:
