@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 from domain.errors import EvergrantError
 from domain.incidents import Ending
 from domain.token import ReauthReason, Status
+from providers.app_credentials import variable_names
 from services import alerts
 from services.incidents import BATCH, Incidents
 from services.providers import ProviderDesk
@@ -138,10 +139,10 @@ class Rulings:
         self._refuse_ended(hold)
         group = self._incidents.group_of(hold)
         if group is None:
-            variable = "EVERGRANT_" + hold.provider_id.upper().replace("-", "_")
+            client_id, _ = variable_names(hold.provider_id)
             raise EvergrantError(
                 f"incident {incident_id} is about provider {hold.provider_id!r} with a client id or endpoint "
-                f"that is not set here; run this with the workers' {variable}_CLIENT_ID and "
+                f"that is not set here; run this with the workers' {client_id} and "
                 "EVERGRANT_PROVIDERS_FILE. If it was changed on purpose, the incident ends by itself"
             )
         return hold, group

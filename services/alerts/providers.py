@@ -6,6 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from domain.policy import HoldReason
+from providers.app_credentials import variable_names
 from services.scopes import Call, Scope
 from storage.alerts import AlertSpec
 
@@ -28,10 +29,10 @@ def provider_held(scope: Scope, reason: HoldReason, *, code: str) -> AlertSpec:
     display_name = named(scope)
     revoking = scope.call is Call.REVOKE
     if reason is HoldReason.CLIENT_MISCONFIGURED:
-        variable = "EVERGRANT_" + scope.provider_id.upper().replace("-", "_")
+        client_id, client_secret = variable_names(scope.provider_id)
         title = f"{display_name} refuses our client ({code})"
         advice = (
-            f"No token was changed. Check {variable}_CLIENT_ID and {variable}_CLIENT_SECRET and the "
+            f"No token was changed. Check {client_id} and {client_secret} and the "
             "definition's endpoints. Calls are held back and one probe at a time is sent; the alert ends by "
             "itself with the first success."
         )
@@ -103,13 +104,13 @@ NOT_CONFIGURED: Final = "provider_not_configured"
 
 def not_configured(provider_id: str, why: str) -> AlertSpec:
     """Connections of a provider wait because this deployment cannot call it."""
-    variable = "EVERGRANT_" + provider_id.upper().replace("-", "_")
+    client_id, _ = variable_names(provider_id)
     return AlertSpec(
         cause=f"provider:{provider_id}:not_configured",
         kind=NOT_CONFIGURED,
         severity="warning",
         title=f"Connections of {provider_id!r} wait: {why}",
-        help=f"Their tokens are kept but not refreshed. Set {variable}_CLIENT_ID (and _CLIENT_SECRET), or "
+        help=f"Their tokens are kept but not refreshed. Set {client_id} (and _CLIENT_SECRET), or "
         "add the definition to EVERGRANT_PROVIDERS_FILE, and restart the workers.",
         provider_id=provider_id,
         connection_id=None,

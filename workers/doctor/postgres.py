@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from domain.errors import ConfigurationError, ServiceUnavailable
+from providers.app_credentials import variable_names
 from services.restore.marks import OutsideMarks
 from services.settings import Settings
 from services.wiring import Servers
@@ -93,10 +94,10 @@ def _providers(engine: Engine, here: frozenset[str], at_workers: frozenset[str])
                 "look again when Redis and the workers answer",
             )  # fmt: skip
             continue
-        variable = "EVERGRANT_" + provider_id.upper().replace("-", "_")
+        client_id, _ = variable_names(provider_id)
         yield fail(
             "provider", f"{provider_id}: {count} connections wait, because it is not configured",
-            f"set {variable}_CLIENT_ID and _CLIENT_SECRET, or define it in EVERGRANT_PROVIDERS_FILE",
+            f"set {client_id} and _CLIENT_SECRET, or define it in EVERGRANT_PROVIDERS_FILE",
         )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from providers.app_credentials import variable_names
 from workers.embedded.layout import DataFolder
 from workers.embedded.remembered_port import choose_port
 from workers.supervision.ports import LOOPBACK
@@ -167,10 +168,10 @@ def variables(folder: DataFolder) -> Mapping[str, str]:
 def _variables(place: Path) -> dict[str, str]:
     values = {"EVERGRANT_PROVIDERS_FILE": str(_definitions(place))}
     for provider_id, dialect, _ in CONNECTIONS:
-        prefix = "EVERGRANT_" + provider_id.upper().replace("-", "_")
-        values[f"{prefix}_CLIENT_ID"] = f"sim-{dialect}-client"
+        client_id, client_secret = variable_names(provider_id)
+        values[client_id] = f"sim-{dialect}-client"
         if provider_id != "wix":
-            values[f"{prefix}_CLIENT_SECRET"] = f"sim-{dialect}-secret"
+            values[client_secret] = f"sim-{dialect}-secret"
     return values
 
 
