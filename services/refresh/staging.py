@@ -27,15 +27,12 @@ def named(answer: Landing | Envelope) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Where an answer lies. `safe`: a crash of this process does not lose it. Redis alone never is."""
+    """Where an answer lies: `safe` in the spool, so that a crash of this process does not lose it; a copy in
+    Redis is never enough.
+    """
 
-    spool: bool
+    safe: bool
     shelf: bool
-
-    @property
-    def safe(self) -> bool:
-        """Whether the spool has it."""
-        return self.spool
 
 
 class Staging:
@@ -128,13 +125,12 @@ class Staging:
         return []
 
     def shelved(self) -> Iterator[Envelope]:
-        """Yield what lies in Redis.
+        """Return what lies in Redis, read as it is asked for.
 
         Raises:
             ServiceUnavailable: Redis does not answer.
         """
-        for connection_id in self._shelf.connections():
-            yield from self._shelf.envelopes(connection_id)
+        return self._shelf.everything()
 
     def land(self, envelope: Envelope, land: Callable[[Landing], LandResult]) -> LandResult:
         """Land a staged answer, and forget it unless the database is distrusted.

@@ -59,6 +59,6 @@ class StagedResealer:
         found = [(envelope, self._spool.put) for envelope in self._spool.envelopes()]
         # With Redis away its copies keep the former key, and whoever lands them needs it until then.
         with suppress(ServiceUnavailable):
-            for connection_id in self._shelf.connections():
-                found += [(envelope, self._shelf.put) for envelope in self._shelf.envelopes(connection_id)]
+            for envelope in self._shelf.everything():
+                found.append((envelope, self._shelf.put))  # noqa: PERF401 - what was read before Redis left counts
         return found

@@ -71,6 +71,15 @@ class Shelf:
                 log.error("staged_index_unreadable")
         return found
 
+    def everything(self) -> Iterator[Envelope]:
+        """Yield what is kept of all connections, as `envelopes` does of one.
+
+        Raises:
+            ServiceUnavailable: Redis does not answer.
+        """
+        for connection_id in self.connections():
+            yield from self.envelopes(connection_id)
+
     def envelopes(self, connection_id: UUID) -> Iterator[Envelope]:
         """Yield what is kept of one connection; what cannot be read is left where it is."""
         found: dict[bytes, bytes] = _asked(lambda: self._redis.hgetall(_OF.format(connection_id)))

@@ -67,7 +67,7 @@ def test_a_staged_answer_is_sealed_wherever_it_lies(
 
     kept = staging.keep(landing)
 
-    assert (kept.spool, kept.shelf) == (True, True)
+    assert (kept.safe, kept.shelf) == (True, True)
     (file,) = spool_folder.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(spool_folder.stat().st_mode) == 0o700
