@@ -171,12 +171,10 @@ class Revocations:
 
     def _denied(self, pending: PendingRevocation, gate: Denied) -> Fate:
         """Come back when the breaker may be closed; a rate or a share that is in use says nothing bad."""
-        if gate.retry_at is None:
-            self._store.again(pending, DENIED, counted=False)
-            return Fate.UNWELL
-        if pending.age >= GIVE_UP_AFTER:
+        if gate.retry_at is not None and pending.age >= GIVE_UP_AFTER:
             return self._give_up(pending, gate.code)
-        self._store.again(pending, max(DENIED, gate.retry_at - pending.now), counted=False)
+        wait = DENIED if gate.retry_at is None else max(DENIED, gate.retry_at - pending.now)
+        self._store.again(pending, wait, counted=False)
         return Fate.UNWELL
 
     def _later(

@@ -77,15 +77,10 @@ class Presentation:
         """
         try:
             credentials = self._tokens.open(claimed)
-        except SealBroken as error:
-            return self._failures.set_aside(
-                claimed, provider, attempt_id, error, now=self._now(claimed, known)
-            )
-        try:
             request = self._client.prepare(
                 provider.definition, provider.app, credentials, claimed.ref.metadata
             )
-        except ConfigurationError as error:
+        except (SealBroken, ConfigurationError) as error:
             return self._failures.set_aside(
                 claimed, provider, attempt_id, error, now=self._now(claimed, known)
             )
