@@ -24,6 +24,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from domain.restore import Mark, higher
+from storage.files import replace_private
 
 log = structlog.get_logger(__name__)
 
@@ -68,18 +69,7 @@ class MarkFile:
         with self._alone():
             merged = higher(self._readable(), mark)
             partial = self._path.with_name(f".{self._path.name}.partial")
-            partial.unlink(missing_ok=True)
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(merged.to_json())
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self._path)
-            folder = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            replace_private(self._path, merged.to_json(), partial=partial)
 
     def _readable(self) -> Mark | None:
         try:

@@ -14,6 +14,7 @@ from uuid import UUID
 import structlog
 
 from domain.errors import ConfigurationError, SealBroken
+from storage.files import sync_folder
 from storage.staging.envelope import Envelope
 
 log = structlog.get_logger(__name__)
@@ -82,7 +83,8 @@ class Spool:
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(place)
-            self._sync()
+            # Without this a renamed file may be gone after a crash.
+            sync_folder(self._folder)
         except OSError:
             with suppress(OSError):
                 part.unlink()
@@ -102,14 +104,11 @@ class Spool:
         Raises:
             OSError: The folder cannot be read.
         """
-        for path in self._files(connection_id):
-            try:
-                yield self._read(path)
-            except FileNotFoundError:
-                continue  # Landed by somebody else meanwhile.
-            except (SealBroken, OSError) as error:
-                # One bad file, or one bad block of the disk, does not keep the others.
-                log.error("staged_answer_unreadable", file=path.name, error=type(error).__name__)
+        for path, found in self._looked_at(connection_id):
+            if isinstance(found, Envelope):
+                yield found
+            else:
+                log.error("staged_answer_unreadable", file=path.name, error=type(found).__name__)
 
     def attempts(self) -> frozenset[UUID]:
         """Return the attempts whose answers are kept.
@@ -129,15 +128,23 @@ class Spool:
         Raises:
             OSError: The folder cannot be read.
         """
-        found = []
+        looked_at = self._looked_at(connection_id)
+        return [path.name for path, found in looked_at if not isinstance(found, Envelope)]
+
+    def _looked_at(
+        self, connection_id: UUID | None
+    ) -> Iterator[tuple[Path, Envelope | SealBroken | OSError]]:
+        """Yield each file with what it holds, or with why it cannot be read."""
         for path in self._files(connection_id):
+            found: Envelope | SealBroken | OSError
             try:
-                self._read(path)
+                found = self._read(path)
             except FileNotFoundError:
-                continue
-            except (SealBroken, OSError):
-                found.append(path.name)
-        return found
+                continue  # Landed by somebody else meanwhile.
+            except (SealBroken, OSError) as error:
+                # One bad file, or one bad block of the disk, does not keep the others.
+                found = error
+            yield path, found
 
     def tidy(self) -> None:
         """Remove what killed processes had begun to write: never whole, so never an answer.
@@ -171,11 +178,3 @@ class Spool:
 
     def _path(self, connection_id: UUID, attempt_id: UUID) -> Path:
         return self._folder / f"{connection_id}.{attempt_id}{_SUFFIX}"
-
-    def _sync(self) -> None:
-        """Write the folder's own entries through, without which a renamed file may be gone after a crash."""
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from domain.errors import ConfigurationError
+from storage.files import replace_private, sync_folder
 from workers.embedded.errors import NotPrepared
 from workers.embedded.layout import DataFolder
 from workers.embedded.postgres_settings import HBA, settings
@@ -17,7 +18,6 @@ from workers.embedded.programs import postgres_programs
 from workers.embedded.readiness import wait_until
 from workers.embedded.remembered_port import choose_port, remembered_port
 from workers.embedded.scram import scram_verifier
-from workers.embedded.secret_files import replace_private, sync_folder
 from workers.embedded.shared_copy import reachable
 from workers.embedded.survivors import stop_survivors
 from workers.embedded.unprivileged import (

@@ -8,12 +8,12 @@ from datetime import timedelta
 
 import redis
 
+from storage.files import replace_private
 from workers.embedded.errors import NotPrepared
 from workers.embedded.layout import DataFolder
 from workers.embedded.programs import redis_program
 from workers.embedded.readiness import wait_until
 from workers.embedded.remembered_port import choose_port, remembered_port
-from workers.embedded.secret_files import replace_private
 from workers.embedded.shared_copy import reachable
 from workers.embedded.survivors import stop_survivors
 from workers.embedded.unprivileged import PLAIN_ENVIRONMENT, hand_over, seen_from_inside, server_account

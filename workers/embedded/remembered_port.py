@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workers.embedded.secret_files import replace_private
+from storage.files import replace_private
 from workers.supervision.ports import free_port, is_free
 
 
