@@ -16,6 +16,8 @@ from domain.backoff import backoff
 from domain.policy import NeedsReauth, Verdict, Withheld
 from domain.token import TokenState
 
+#: What a row says, and its activity, of a refusal that was no death sentence because there were so many.
+UNDER_HOLD: Final = "refused_under_hold"
 #: A wave is counted over this time.
 WINDOW: Final = timedelta(minutes=10)
 #: Fewer refusals than this are never a wave; smaller groups are judged one by one.

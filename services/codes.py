@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from domain.incidents import UNDER_HOLD
+
 RESTORE_GUARD: Final = "restore_guard"
 
 #: A word for people beside each code. Codes that providers coin have none and speak for themselves.
@@ -24,7 +26,7 @@ MESSAGES: Final = {
     "rotation_probably_lost": "a rotated refresh token was probably lost; the user must reconnect",
     "presented_twice": "the token before was presented twice; the other call must come to its end first",
     "token_revoked": "the provider does not accept this token any more; the user must reconnect",
-    "refused_under_hold": "the provider refuses many grants at once; it is tried again, see the open alert",
+    UNDER_HOLD: "the provider refuses many grants at once; it is tried again, see the open alert",
     "busy": "too many callers wait for this provider already",
     "not_found": "no such connection",
     "disconnected": "the connection was disconnected",

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, Interval, RowMapping, Text, bindparam, func, select, text, update
 
-from domain.incidents import MOST_SUCCESSES_WANTED, Calm, Ending
+from domain.incidents import MOST_SUCCESSES_WANTED, UNDER_HOLD, Calm, Ending
 from storage.alerts import AlertSpec, open_alert, resolve_cause
 from storage.engine import autocommit, single, transaction
 from storage.groups import MEMBER, Group
@@ -74,9 +74,11 @@ class RecentlyRefused:
 
 
 _FIELDS: Final = tuple(verdict_holds.c[name] for name in VerdictHold.__slots__)
+_CLOCK: Final = select(func.clock_timestamp().label("now")).subquery("clock")
 _OF_SCOPE: Final = (
-    select(*_FIELDS, func.clock_timestamp().label("now"))
-    .where(verdict_holds.c.scope == bindparam("of_scope"))
+    # Joined to the clock, which is there for a scope without any hold too: nearly every one.
+    select(*_FIELDS, _CLOCK.c.now)
+    .select_from(_CLOCK.outerjoin(verdict_holds, verdict_holds.c.scope == bindparam("of_scope")))
     # The open one first, then the last that ended.
     .order_by(verdict_holds.c.ended_at.desc().nulls_first())
     .limit(2)
@@ -95,10 +97,10 @@ _REFUSED: Final = text(f"""
 #: Lines that tell of a presentation which the provider judged, or may have judged. A failure that says
 #: nothing of the grant (an outage, a rate) is none: it would only thin the wave out. They come in the order
 #: of time, so that the BRIN index finds the last minutes without reading the rest.
-_JUDGED: Final = """
+_JUDGED: Final = f"""
         a.at > statement_timestamp() - :window
     AND a.provider_id = ANY (CAST(:providers AS text[])) AND a.attempt_id IS NOT NULL
-    AND a.kind IN ('refreshed', 'in_doubt', 'needs_reauth', 'refused_under_hold')
+    AND a.kind IN ('refreshed', 'in_doubt', 'needs_reauth', '{UNDER_HOLD}')
 """
 _PRESENTED_WHOLE: Final = text(
     f"SELECT count(DISTINCT a.connection_id) FROM activity a WHERE {_JUDGED}"  # noqa: S608 - our own words
@@ -128,9 +130,9 @@ _CALM: Final = text(f"""
     SELECT count(DISTINCT connection_id) FILTER (WHERE lately) AS presented,
            (SELECT lately FROM refused) AS newly_refused,
            count(DISTINCT connection_id) FILTER (
-               WHERE lately AND kind IN ('needs_reauth', 'refused_under_hold')) AS refused,
+               WHERE lately AND kind IN ('needs_reauth', '{UNDER_HOLD}')) AS refused,
            count(DISTINCT connection_id) FILTER (
-               WHERE kind IN ('needs_reauth', 'refused_under_hold')
+               WHERE kind IN ('needs_reauth', '{UNDER_HOLD}')
                  AND refused_at IS NULL AND last_refreshed_at > at) AS come_back,
            (SELECT count(*) FROM (
                 SELECT FROM tokens t
@@ -173,12 +175,8 @@ class IncidentStore:
         """Return whether a hold is open in the scope, and how the last one ended."""
         with single(self._auto) as connection:
             rows = connection.execute(_OF_SCOPE, {"of_scope": scope}).mappings().all()
-            if not rows:
-                return Standing(
-                    None, None, None, connection.execute(select(func.clock_timestamp())).scalar_one()
-                )
-        holds = [_hold(row) for row in rows]
-        open_one = holds[0] if holds[0].ended_at is None else None
+        holds = [_hold(row) for row in rows if row["id"] is not None]
+        open_one = next((hold for hold in holds if hold.ended_at is None), None)
         ended = next((hold for hold in holds if hold.ended_at is not None), None)
         return Standing(
             open_one,

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, Interval, TextClause, bindparam, text
 
+from domain.incidents import UNDER_HOLD
 from domain.token import ConnectionRef, Status
 from storage.alerts import AlertSpec, open_alert, resolve_connections
 from storage.engine import autocommit, single, transaction
@@ -43,11 +44,11 @@ _SENTENCED: Final = text(
 )
 # Whoever is being presented is judged by that attempt.
 _WAITING: Final = text(_REFUSED + " AND t.status = 'active' AND t.presented_at IS NULL LIMIT :limit")
-_REPRIEVE: Final = text("""
+_REPRIEVE: Final = text(f"""
     WITH changed AS (
         UPDATE tokens t
            SET status = 'active', reauth_reason = NULL, alerted = false,
-               last_error_code = 'refused_under_hold',
+               last_error_code = '{UNDER_HOLD}',
                refresh_due_at = r.at, not_before = r.at, refresh_enqueued_until = NULL
           FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS bigint[]), CAST(:times AS timestamptz[]))
                AS r (id, version, at)
@@ -59,7 +60,7 @@ _REPRIEVE: Final = text("""
         INSERT INTO activity (connection_id, provider_id, version, kind)
         SELECT connection_id, provider_id, version, 'reprieved' FROM changed)
     SELECT connection_id FROM changed
-""")
+""")  # noqa: S608 - made of our own words
 _CONDEMN: Final = text("""
     WITH changed AS (
         UPDATE tokens t

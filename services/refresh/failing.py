@@ -15,14 +15,14 @@ import structlog
 from domain.asks import Outcome
 from domain.backoff import backoff
 from domain.errors import ConfigurationError, ProviderError, SealBroken, ServiceUnavailable
-from domain.incidents import withheld
+from domain.incidents import UNDER_HOLD, withheld
 from domain.policy import InDoubt, NeedsReauth, RetryAt, Verdict, Withheld, after_failure
 from domain.token import Status
 from services import alerts
 from services.admission import Admission
 from services.incidents import Incidents
 from services.providers import ReadyProvider
-from services.refresh.recording import WITHHELD, Recorder
+from services.refresh.recording import Recorder
 from services.refresh.result import RefreshResult, of_token
 from services.scopes import Scope
 from storage.activity import Note
@@ -91,7 +91,7 @@ class FailedAttempts:
             return None
         if record.status is Status.NEEDS_REAUTH and record.refused and self._taken_back(scope):
             retry_at = self._recorder.retry_at(ref.connection_id)
-            return of_token(token, Outcome.DEFERRED, retry_at, WITHHELD)
+            return of_token(token, Outcome.DEFERRED, retry_at, UNDER_HOLD)
         return _result(claimed, verdict, error)
 
     def _withheld(self, scope: Scope, connection_id: UUID) -> bool:
@@ -157,6 +157,6 @@ def _result(claimed: Claimed, verdict: Verdict, error: ProviderError) -> Refresh
         case InDoubt(recover_at):
             return of_token(claimed.state, Outcome.DEFERRED, recover_at, "in_doubt")
         case Withheld(at):
-            return of_token(claimed.state, Outcome.DEFERRED, at, WITHHELD)
+            return of_token(claimed.state, Outcome.DEFERRED, at, UNDER_HOLD)
         case RetryAt(at):
             return of_token(claimed.state, Outcome.DEFERRED, at, error.code)

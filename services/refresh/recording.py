@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 
 from domain.errors import ServiceUnavailable
+from domain.incidents import UNDER_HOLD
 from domain.policy import HoldReason, InDoubt, NeedsReauth, RetryAt, Verdict, Withheld
 from domain.token import RESTORED, ReauthReason, Status, TokenState
 from services import alerts
@@ -26,8 +27,6 @@ log = structlog.get_logger(__name__)
 
 #: A failure that could not be written is retried this long; after that the lapsed lease tells the story.
 RECORD_PATIENCE: Final = timedelta(seconds=20)
-#: What a row says, and its activity, of a refusal that was no death sentence because there were so many.
-WITHHELD: Final = "refused_under_hold"
 
 
 class Recorder:
@@ -71,7 +70,7 @@ class Recorder:
                 due = not_before = at
             case Withheld(at):
                 # A doubt stays one. That it was refused keeps it from being presented again (`Recovery`).
-                status, kind, refused = token.status, WITHHELD, True
+                status, kind, refused = token.status, UNDER_HOLD, True
                 due = not_before = at
         if (
             alert is None
@@ -86,7 +85,7 @@ class Recorder:
             version=token.version,
             status=status,
             failures=token.failures + 1,
-            code=WITHHELD if kind == WITHHELD else code,
+            code=UNDER_HOLD if kind == UNDER_HOLD else code,
             refresh_due_at=due,
             note=Note(kind, code),
             not_before=not_before,
