@@ -237,7 +237,8 @@ class Importer:
         tenants = [
             {"id": str(connection_id), "tenant": wave[place].tenant} for place, connection_id in kept.items()
         ]
-        connection.execute(MOVE_TENANTS, {"rows": tenants})
+        if tenants:
+            connection.execute(MOVE_TENANTS, {"rows": tenants})
         return set(connection.execute(UPDATE_DETAILS, {"rows": rows}).scalars())
 
     def _replace(

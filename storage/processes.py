@@ -30,6 +30,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.types import Text
 
 from storage.engine import autocommit, single
+from storage.inspection import database_time
 from storage.schema import processes
 
 #: A process that has not reported for this long counts as dead for what needs only the living. Thirty missed
@@ -185,9 +186,7 @@ class ProcessStore:
 
     def now(self) -> datetime:
         """Return Postgres' time."""
-        with single(self._auto) as connection:
-            moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
-        return moment
+        return database_time(self._auto)
 
     def write_off(self, process_id: str) -> bool:
         """Give up what a silent process holds, as if it had left nothing; False if it is not silent.

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Interval, Row, and_, func, literal_column, or_, select, text
+from sqlalchemy import Connection, Engine, Row, and_, func, or_, select, text
 
 from domain.errors import ConfigurationError
 from domain.restore import STRIDE, Identity, Present
@@ -17,6 +17,7 @@ from storage.alerts import resolve_cause
 from storage.deployment import observe
 from storage.engine import autocommit, single, transaction
 from storage.schema import connections, tokens
+from storage.tokens.claim_statements import HALF_LIFE
 from storage.tokens.rows import STATE_COLUMNS, now_of, state_of
 
 #: Rows that are decided on at once; memory stays constant however many there are.
@@ -134,9 +135,8 @@ class RestoringStore:
 
 
 def _spent(until: datetime) -> Any:  # noqa: ANN401 - a column's expression
-    half_life = literal_column("(tokens.expires_at - tokens.issued_at) / 2", Interval)
     # Callers may have had a token refreshed from half of its life on, the scheduler when it was due.
-    earliest = func.least(tokens.c.refresh_due_at, tokens.c.expires_at - half_life)
+    earliest = func.least(tokens.c.refresh_due_at, tokens.c.expires_at - HALF_LIFE)
     return or_(earliest <= until, tokens.c.presented_at.is_not(None), tokens.c.status == "in_doubt")
 
 

@@ -35,8 +35,9 @@ from storage.alerts import AlertSpec, open_alert
 from storage.elections import agreed_sealer
 from storage.engine import autocommit, single, transaction
 from storage.schema import deployment, pending_revocations
-from storage.sealing import RowRef, Sealer
+from storage.sealing import Sealer
 from storage.siblings import Holder, Kin, living_siblings
+from storage.tokens.rows import revocation_ref
 
 Why = Literal["disconnected", "late_answer"]
 
@@ -83,10 +84,6 @@ _GUARDED: Final = exists().where(deployment.c.guarded_since.is_not(None))
 _FENCE: Final = (_TABLE.c.id == bindparam("wanted"), _TABLE.c.attempts == bindparam("taken"))
 
 
-def _place(connection_id: UUID, row_id: UUID) -> RowRef:
-    return RowRef("pending_revocations", "token", connection_id, row_id)
-
-
 def enqueue(
     connection: Connection,
     sealer: Sealer,
@@ -120,7 +117,7 @@ def enqueue(
             "tenant": new.tenant,
             "why": new.why,
             "key_id": agreed.key_id,
-            "token": agreed.seal(new.token, _place(new.connection_id, row_id)),
+            "token": agreed.seal(new.token, revocation_ref("token", new.connection_id, row_id)),
             "token_kind": new.kind.value,
             "next_at": _NOW + bindparam("head_start", head_start, type_=Interval),
         }
@@ -174,7 +171,7 @@ class RevocationStore:
             KeyMissing: The key that sealed it is not in the ring.
             SealBroken: It is damaged or belongs elsewhere.
         """
-        return self._sealer.open(pending.sealed, _place(pending.connection_id, pending.id))
+        return self._sealer.open(pending.sealed, revocation_ref("token", pending.connection_id, pending.id))
 
     def siblings(self, pending: PendingRevocation, kin: Kin) -> tuple[UUID, ...]:
         """Return the living connections that the revocation would end, its own connection included."""

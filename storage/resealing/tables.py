@@ -31,7 +31,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from storage.schema import pending_revocations, spare_tokens, tokens
 from storage.sealing import RowRef
-from storage.tokens.rows import spare_ref, token_ref
+from storage.tokens.rows import revocation_ref, spare_ref, token_ref
 
 #: Rows read and written together. Their locks are held for the one statement that writes them.
 PAGE: Final = 500
@@ -175,7 +175,7 @@ REVOCATIONS: Final = SealedTable(
     pending_revocations,
     "id",
     ("token",),
-    lambda name, row: RowRef("pending_revocations", name, row.connection_id, row.row_id),
+    lambda name, row: revocation_ref(name, row.connection_id, row.row_id),
 )
 #: Before every id that occurs: ids are drawn at random (RFC 9562 §5.4), and nil is none of them.
 BEFORE_ALL: Final = UUID(int=0)

@@ -24,7 +24,7 @@ from storage.schema import connections, tokens
 from storage.tokens.rows import SEALED_COLUMNS, STATE_COLUMNS
 
 _MINUTE: Final = literal_column("interval '60 seconds'", Interval)
-_HALF_LIFE: Final = literal_column("(tokens.expires_at - tokens.issued_at) / 2", Interval)
+HALF_LIFE: Final = literal_column("(tokens.expires_at - tokens.issued_at) / 2", Interval)
 _NOW: Final = func.clock_timestamp()
 
 
@@ -43,7 +43,7 @@ def _due() -> ColumnElement[bool]:
 
 def _rested() -> ColumnElement[bool]:
     # LEAST ignores NULL: an unknown lifetime leaves the minute. Keep in sync with `schedule.min_interval`.
-    interval = func.least(_MINUTE, _HALF_LIFE)
+    interval = func.least(_MINUTE, HALF_LIFE)
     return or_(tokens.c.last_refreshed_at.is_(None), tokens.c.last_refreshed_at + interval <= _NOW)
 
 
@@ -52,7 +52,7 @@ def _asked(kind: ClaimKind) -> ColumnElement[bool]:
         case ClaimKind.SCHEDULED:
             return _due()
         case ClaimKind.ON_DEMAND:
-            wanted = func.least(bindparam("min_validity", type_=Interval), _HALF_LIFE)
+            wanted = func.least(bindparam("min_validity", type_=Interval), HALF_LIFE)
             return and_(or_(tokens.c.expires_at - wanted <= _NOW, _due()), _rested())
         case ClaimKind.IF_VERSION:
             return and_(tokens.c.version == bindparam("if_version"), _rested())

@@ -41,9 +41,14 @@ _ATTEMPT: Final = bindparam("by_attempt", type_=tokens.c.attempt_id.type)
 _HELD_BY_ANOTHER: Final = and_(tokens.c.attempt_id != _ATTEMPT, tokens.c.lease_until > func.clock_timestamp())
 #: Another attempt has presented the token that is being replaced, and nobody knows what became of that.
 _RIVALLED: Final = and_(tokens.c.attempt_id != _ATTEMPT, tokens.c.presented_at.is_not(None))
-#: When the provider has come to an end with it for certain. Until then the next token waits.
-RIVAL_ENDED: Final[ColumnElement[Any]] = tokens.c.presented_at + literal_column(
-    f"interval '{LONGEST_UNDER_WAY.total_seconds():g} seconds'", Interval
+#: When the provider is certain to be done with that, until when the next token waits; null without a rival.
+RIVAL_ENDED: Final[ColumnElement[Any]] = case(
+    (
+        _RIVALLED,
+        tokens.c.presented_at
+        + literal_column(f"interval '{LONGEST_UNDER_WAY.total_seconds():g} seconds'", Interval),
+    ),
+    else_=null(),
 )
 _PRESENTED_TWICE: Final = or_(
     _RIVALLED,
@@ -95,7 +100,7 @@ def _values() -> dict[str, object]:
         # Checks keep their own pace: hourly refreshes would otherwise put a daily check off for ever.
         "check_due_at": func.coalesce(tokens.c.check_due_at, bindparam("new_check_due_at", type_=_INSTANT)),
         "refresh_enqueued_until": null(),
-        "not_before": case((_RIVALLED, RIVAL_ENDED), else_=null()),
+        "not_before": RIVAL_ENDED,
         "attempt_id": null(),
         "lease_owner": case((_HELD_BY_ANOTHER, tokens.c.lease_owner), else_=null()),
         "lease_until": case((_HELD_BY_ANOTHER, tokens.c.lease_until), else_=null()),

@@ -45,6 +45,11 @@ def spare_ref(column: str, connection_id: UUID, attempt_id: UUID) -> RowRef:
     return RowRef("spare_tokens", column, connection_id, attempt_id)
 
 
+def revocation_ref(column: str, connection_id: UUID, row_id: UUID) -> RowRef:
+    """Return the place of a sealed column of `pending_revocations`."""
+    return RowRef("pending_revocations", column, connection_id, row_id)
+
+
 def ref_of(row: Row[Any]) -> ConnectionRef:
     """Return whose token the row is."""
     return ConnectionRef(row.connection_id, row.user_id, row.provider_id, row.account_id, row.metadata)

@@ -7,12 +7,9 @@ from uuid import UUID
 
 from pydantic import SecretStr
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Row,
-    and_,
     bindparam,
-    case,
     delete,
     func,
     literal_column,
@@ -77,7 +74,6 @@ class Spares(StoreBase):
             SealBroken: The spare cannot be opened with this key ring; nothing was changed.
         """
         fence = {"wanted_id": connection_id, "of_grant": grant_id, "at_version": version}
-        rivalled = and_(tokens.c.attempt_id != attempt_id, tokens.c.presented_at.is_not(None))
         with self._sealer.pinned() as sealer, transaction(self._engine) as connection:
             row = connection.execute(_STANDING, fence).one_or_none()
             if row is None or row.status == Status.DISCONNECTED:
@@ -91,7 +87,7 @@ class Spares(StoreBase):
                 # Not by the stored digest: the ring may have had another first key then.
                 if spent.isdisjoint(self._sealer.digests(refresh, connection_id)):
                     access = credentials.access_token
-                    self._promote(connection, row, spare, access, refresh, sealer, rivalled)
+                    self._promote(connection, row, spare, access, refresh, sealer, attempt_id)
                     return True
             return False
 
@@ -103,7 +99,7 @@ class Spares(StoreBase):
         access: SecretStr,
         refresh: SecretStr,
         sealer: Sealer,
-        rivalled: ColumnElement[bool],
+        refused_by: UUID,
     ) -> None:
         connection_id, attempt_id = spare.connection_id, spare.attempt_id
         promotion = (
@@ -120,12 +116,10 @@ class Spares(StoreBase):
                 issued_at=spare.issued_at,
                 expires_at=spare.expires_at,
                 refresh_expires_at=null(),
-                refresh_due_at=case(
-                    (rivalled, func.greatest(RIVAL_ENDED, func.clock_timestamp())),
-                    else_=func.clock_timestamp(),
-                ),
+                # Without a rival its end is null, which `greatest` passes over.
+                refresh_due_at=func.greatest(RIVAL_ENDED, func.clock_timestamp()),
                 refresh_enqueued_until=null(),
-                not_before=case((rivalled, RIVAL_ENDED), else_=null()),
+                not_before=RIVAL_ENDED,
                 attempt_id=null(),
                 lease_owner=null(),
                 lease_until=null(),
@@ -141,7 +135,7 @@ class Spares(StoreBase):
             )
             .returning(tokens.c.version)
         )
-        version: int = connection.execute(promotion).scalar_one()
+        version: int = connection.execute(promotion, {"by_attempt": refused_by}).scalar_one()
         connection.execute(delete(spare_tokens).where(spare_tokens.c.attempt_id == attempt_id))
         if row.alerted:
             resolve_connections(connection, [connection_id])
