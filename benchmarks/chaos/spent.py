@@ -10,7 +10,6 @@ from benchmarks.chaos.figure import Figure, Item, ago
 from benchmarks.chaos.matching import Case, Matched
 
 _STAGED = frozenset({"answer_staged"})
-_LANDED = frozenset({"staged_answer_landed", "held_answer_landed"})
 
 
 def _spending(case: Case, reuse: Matched) -> Matched | None:
