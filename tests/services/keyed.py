@@ -99,5 +99,5 @@ class Silent(Watch):
 def rotate(world: World, keys: str, *, watch: Watch | None = None, **how: object) -> Report:
     """Rotate as the command does that is given this ring."""
     servers = Servers(SecretStr(world.database_url), SecretStr(world.redis_url), SecretStr(keys))
-    with key_desk(Settings(data_dir=world._folder / "data"), servers) as desk:
+    with key_desk(Settings(data_dir=world.data_dir), servers) as desk:
         return desk.rotation().run(watch or Silent(), **how)  # type: ignore[arg-type]  # keywords of one call

@@ -17,6 +17,19 @@ DIALECTS: Final = {
 }
 REFRESHING: Final = tuple(provider for provider in DIALECTS if provider != "wordpress")
 ROTATING: Final = ("strict", "window")
+#: Another provider of ours that is the same client at the same place as `gsc`; `{url}` is the simulator.
+GSC_TOO: Final = """
+[providers.gsc-too]
+display_name = "Google too"
+grant = "refresh_token"
+token_url = "{url}/google/token"
+revoke_url = "{url}/google/revoke"
+rotation = "none"
+"""
+GSC_TOO_APP: Final = {
+    "EVERGRANT_GSC_TOO_CLIENT_ID": "sim-google-client",
+    "EVERGRANT_GSC_TOO_CLIENT_SECRET": "sim-google-secret",
+}
 
 _DEFINITIONS: Final = """\
 [providers.gsc]

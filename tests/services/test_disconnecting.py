@@ -13,6 +13,7 @@ from domain.token import ReauthReason, Status
 from services.disconnecting import DisconnectOutcome
 from storage.tokens.checks import CheckRecord
 from tests.services.ending import (
+    TABLES,
     activity,
     assert_erased,
     connect_as,
@@ -28,15 +29,6 @@ from tests.services.test_late_answers import answer_to
 from tests.services.world import FORCED, SCHEDULED, Connected, World, line_of
 
 pytestmark = pytest.mark.servers
-#: Another provider of ours that is the same client at the same place.
-TOO = """
-[providers.gsc-too]
-display_name = "Too"
-grant = "refresh_token"
-token_url = "{url}/google/token"
-revoke_url = "{url}/google/revoke"
-rotation = "none"
-"""
 REVOKED, ERASED_ONLY = DisconnectOutcome.REVOKED, DisconnectOutcome.ERASED_ONLY
 
 
@@ -106,13 +98,7 @@ def test_a_provider_without_revocation_is_erased_only(world: World) -> None:
 
 def test_one_of_two_connections_of_an_account_is_erased_only(world: World) -> None:
     """Google would end both: the other one goes on living, and the last one is revoked."""
-    services = world.wire(
-        more=TOO.format(url=world.sim.base_url),
-        environment={
-            "EVERGRANT_GSC_TOO_CLIENT_ID": "sim-google-client",
-            "EVERGRANT_GSC_TOO_CLIENT_SECRET": "sim-google-secret",
-        },
-    )
+    services = world.wire_gsc_too()
     first = connect_as(world, "gsc", "ann", "site-1", google_user="g-ann")
     grant = world.sim.mint("google", owner=world.owner, user="g-ann")[0]
     second = reconnect(world, grant, "gsc-too", "bob", "site-1", services=services)
@@ -285,5 +271,8 @@ def test_an_unknown_connection_is_not_found(world: World) -> None:
     """Nothing is written for it."""
     unknown = Connected(world.connect("bing").id, "bing", world.sim.mint("bing")[0])
     world.rows("DELETE FROM connections WHERE id = %s RETURNING id", unknown.id)
+    before = world.dump(*TABLES)
 
     assert disconnect(world, unknown).outcome is DisconnectOutcome.NOT_FOUND
+
+    assert world.dump(*TABLES) == before

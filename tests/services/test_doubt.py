@@ -20,7 +20,6 @@ SETTLING = timedelta(seconds=45)
 #: A worker of which nothing was heard may have sent as late as its lease allowed: the provider's thirty
 #: seconds count from the lease's end.
 SILENCE = timedelta(seconds=30)
-STAMPS = ("attempt_id", "lease_owner", "lease_until", "presented_at", "first_presented_at")
 ASKS = (SCHEDULED, DEMANDED, FORCED)
 
 

@@ -206,18 +206,7 @@ def test_refusals_of_an_hour_are_no_wave(world: World) -> None:
 
 def test_definitions_that_share_an_app_share_their_wave(world: World) -> None:
     """Three refused here and three there, at one endpoint with one client id, are six of one group."""
-    more = f"""
-[providers.gsc-too]
-display_name = "Google too"
-grant = "refresh_token"
-token_url = "{world.simulator.base_url}/google/token"
-rotation = "none"
-"""
-    names = {
-        "EVERGRANT_GSC_TOO_CLIENT_ID": "sim-google-client",
-        "EVERGRANT_GSC_TOO_CLIENT_SECRET": "sim-google-secret",
-    }
-    world.services = world.wire(more=more, environment=names)
+    world.services = world.wire_gsc_too()
     many = world.connect_many("gsc", 3) + world.connect_many("gsc", 3, as_provider="gsc-too")
     refuse(world)
 

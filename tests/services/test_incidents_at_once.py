@@ -15,6 +15,7 @@ from services.providers import ReadyProvider
 from services.scheduling import Work
 from storage.groups import Group
 from storage.incidents import Census
+from tests.services.ending import user_of
 from tests.services.test_scheduling import tick
 from tests.services.waves import QUIET, ask, dead, endings, let_pass, refuse, revoke, statuses, waves
 from tests.services.world import FORCED, SCHEDULED, World, line_of
@@ -201,10 +202,9 @@ def test_a_hold_ends_when_nobody_is_left_to_be_judged(world: World) -> None:
     revoke(world, *many)
     ask(world, many)
     for item, grant in zip(many, world.sim.mint("google", 5, owner=world.owner), strict=True):
-        row = world.rows("SELECT user_id FROM connections WHERE id = %s", item.id)[0]
         world.services.incidents.watch()
         assert endings(world) == [None]
-        world.import_lines([line_of(grant, row["user_id"], "gsc")], replace=True)
+        world.import_lines([line_of(grant, user_of(world, item), "gsc")], replace=True)
     world.services.incidents.watch()
 
     assert (endings(world), world.alerts()) == (["recovered"], [])

@@ -14,6 +14,7 @@ from services.wiring import Services
 from storage.keys import generate
 from storage.processes import ProcessStore
 from tests.services.keyed import agree, agreed, fingerprint, living, register
+from tests.services.test_postgres_away import waiting_writers
 from tests.services.world import Connected, World
 from tests.support.waiting import eventually
 
@@ -33,14 +34,6 @@ def says(services: Services) -> str | None:
     process = ProcessStore(services.engine).find(services.owner)
     assert process is not None
     return process.sealing_key_id
-
-
-def waiting_writers(world: World) -> int:
-    rows = world.rows(
-        "SELECT count(*) AS number FROM pg_stat_activity WHERE datname = current_database()"
-        " AND application_name = 'evergrant-test' AND wait_event_type = 'Lock'"
-    )
-    return int(rows[0]["number"])
 
 
 def test_a_new_key_only_opens_until_everybody_holds_it(world: World) -> None:

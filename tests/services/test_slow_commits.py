@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -110,7 +109,7 @@ def frozen_postgres(data_folder: DataFolder) -> Iterator[tuple[EmbeddedPostgres,
             server.wait_ready(PATIENCE)
             yield server, child
         finally:
-            os.killpg(child.pid, signal.SIGCONT)
+            freeze(child, signal.SIGCONT)
             child.stop()
 
 
@@ -150,7 +149,6 @@ def test_a_frozen_postgres(
 
 def freeze(child: Child, number: signal.Signals) -> None:
     """Signal the server and its backends, which lie in groups of their own."""
-
     leader = psutil.Process(child.pid)
     for process in (leader, *leader.children(recursive=True)):
         process.send_signal(number)

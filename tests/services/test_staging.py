@@ -16,6 +16,7 @@ from storage.staging.envelope import Envelope
 from storage.staging.shelf import Shelf
 from storage.staging.spool import Spool
 from tests.services.away import Away, landed_once, process_of, shelved, spooled
+from tests.services.ending import user_of
 from tests.services.world import Connected, World, line_of
 from tests.support.waiting import eventually
 
@@ -160,7 +161,6 @@ def test_two_machines_land_it_at_the_same_moment(world: World, away: Away, tmp_p
 
 
 @pytest.mark.usefixtures("by_hand")
-@pytest.mark.usefixtures("by_hand")
 def test_a_row_that_has_moved_on_gets_a_spare(world: World, away: Away) -> None:
     """Somebody else's answer has landed meanwhile: nothing is overwritten, nothing is thrown away."""
     world.services.sweeper.start()
@@ -183,7 +183,7 @@ def test_an_answer_of_an_old_grant_goes_nowhere(world: World, away: Away) -> Non
     connected = world.connect("strict")
     away.stage(connected)
     anew = world.sim.mint("strict", owner=world.owner)[0]
-    user = world.rows("SELECT user_id FROM connections WHERE id = %s", connected.id)[0]["user_id"]
+    user = user_of(world, connected)
     report, _ = world.import_lines([line_of(anew, user, "strict")], replace=True)
     assert report.outcomes == {"replaced": 1}
 

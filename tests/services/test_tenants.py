@@ -181,18 +181,7 @@ def test_a_breaker_of_a_tenant_that_is_gone_is_closed(world: World) -> None:
 
 def test_definitions_that_share_an_app_share_their_breaker(world: World) -> None:
     """The app's trouble at one endpoint is found out once: the other definition's calls wait too."""
-    more = f"""
-[providers.gsc-too]
-display_name = "Google too"
-grant = "refresh_token"
-token_url = "{world.simulator.base_url}/google/token"
-rotation = "none"
-"""
-    names = {
-        "EVERGRANT_GSC_TOO_CLIENT_ID": "sim-google-client",
-        "EVERGRANT_GSC_TOO_CLIENT_SECRET": "sim-google-secret",
-    }
-    world.services = world.wire(more=more, environment=names)
+    world.services = world.wire_gsc_too()
     first, second = world.connect("gsc"), world.connect("gsc", as_provider="gsc-too")
     world.sim.configure("google", client_secret="another-secret")
 

@@ -28,7 +28,7 @@ from simulator.client import MintedGrant
 from simulator.process import SimulatorProcess
 from storage.keys import generate
 from storage.tokens.claims import ClaimCondition, Claimed
-from tests.services.simulated import DIALECTS, credentials, definitions
+from tests.services.simulated import DIALECTS, GSC_TOO, GSC_TOO_APP, credentials, definitions
 
 LEASE: Final = timedelta(seconds=40)
 #: An access token's life at the simulator, unless a test asks for another one.
@@ -105,6 +105,10 @@ class World:
         )
         self.wired.append(services)
         return services
+
+    def wire_gsc_too(self) -> Services:
+        """Wire a process that knows a second provider with Google's app."""
+        return self.wire(more=GSC_TOO.format(url=self.simulator.base_url), environment=GSC_TOO_APP)
 
     def close(self) -> None:
         for services in self.wired:
