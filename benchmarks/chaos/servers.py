@@ -55,6 +55,13 @@ class Server:
         if self._child is not None:
             self._child.stop()
 
+    def processes(self) -> list[psutil.Process]:
+        """Return it and everything it started, while it runs."""
+        if self._child is None:
+            return []
+        leader = psutil.Process(self._child.pid)
+        return [leader, *leader.children(recursive=True)]
+
     def kill(self, away: float, why: str) -> str | None:
         """Kill it with everything it started, and start it again later; says why not if it cannot.
 
@@ -73,7 +80,7 @@ class Server:
         child = self._child
         if child is None:
             raise AssertionError("unreachable: killed before it was started")
-        family = [psutil.Process(child.pid), *psutil.Process(child.pid).children(recursive=True)]
+        family = self.processes()
         with self._record.away(self.name, why):
             self._record.kill(self.name, self.name, why)
             for process in family:

@@ -1,0 +1,1 @@
+"""What the benchmarks of scale share: servers, a cheap token endpoint, a filled store, workers, samples."""

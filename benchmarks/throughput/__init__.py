@@ -1,0 +1,1 @@
+"""What a worker of ours carries, compared with Celery's own bound and with what tutorials teach."""

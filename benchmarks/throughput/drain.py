@@ -1,0 +1,78 @@
+"""One drain: messages that were published beforehand, and how fast workers empty the queue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import psutil
+import redis
+
+from benchmarks.load.cpu import used
+
+#: The first and the last part of the messages are not counted: workers are starting, or running dry.
+EDGE: Final = 0.1
+_LOOK_SECONDS: Final = 0.02
+_STALLED_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What one drain came to.
+
+    Attributes:
+        per_second: Messages that left the queue, in the middle of the drain.
+        cpu_ms: Processor time for each message, by group of processes.
+    """
+
+    messages: int
+    seconds: float
+    per_second: float
+    cpu_ms: dict[str, float]
+
+    def as_json(self) -> dict[str, object]:
+        """Return it rounded, for a result file."""
+        shown = asdict(self)
+        return {
+            **shown,
+            "seconds": round(self.seconds, 2),
+            "per_second": round(self.per_second, 1),
+            "cpu_ms": {name: round(spent, 3) for name, spent in self.cpu_ms.items()},
+        }
+
+
+def watch(
+    client: redis.Redis,
+    queue: str,
+    published: int,
+    groups: Mapping[str, Sequence[psutil.Process]],
+    *,
+    at_most: float,
+) -> Drained:
+    """Watch the queue being emptied; return after its middle part, or after `at_most` seconds of it.
+
+    Raises:
+        SystemExit: Nothing left the queue for a minute.
+    """
+    _until(client, queue, int(published * (1 - EDGE)))
+    began, before, first = time.monotonic(), used(groups), _depth(client, queue)
+    last = int(published * EDGE)
+    while (depth := _depth(client, queue)) > last and time.monotonic() - began < at_most:
+        time.sleep(_LOOK_SECONDS)
+    seconds, spent = time.monotonic() - began, used(groups).since(before)
+    done = first - depth
+    return Drained(done, seconds, done / seconds, {name: cpu / done * 1000 for name, cpu in spent.items()})
+
+
+def _until(client: redis.Redis, queue: str, depth: int) -> None:
+    deadline = time.monotonic() + _STALLED_SECONDS
+    while _depth(client, queue) > depth:
+        if time.monotonic() >= deadline:
+            raise SystemExit(f"nobody empties the queue {queue}")
+        time.sleep(_LOOK_SECONDS)
+
+
+def _depth(client: redis.Redis, queue: str) -> int:
+    return int(client.llen(queue))
