@@ -60,6 +60,7 @@ class Presentation:
         provider: ReadyProvider,
         attempt_id: UUID,
         *,
+        began: float,
         known: float,
         lease_ends: float,
         deadline: timedelta,
@@ -68,7 +69,10 @@ class Presentation:
         """Present the claimed token and write down what came of it.
 
         Args:
-            known: Our monotonic clock when the claim had returned, to which `claimed.now` corresponds.
+            began, known: Our monotonic clock before the claim was sent, and when it had returned; Postgres
+                read its clock (`claimed.now`) between the two. Counted from `began` an instant is never too
+                early, which is how waits and settling times are counted; from `known` it is never too late,
+                which is how an expiry is.
             lease_ends: The lease's end on our monotonic clock.
             flight: Of this presentation (`Flights.flight`).
 
@@ -82,7 +86,7 @@ class Presentation:
             )
         except (SealBroken, ConfigurationError) as error:
             return self._failures.set_aside(
-                claimed, provider, attempt_id, error, now=self._now(claimed, known)
+                claimed, provider, attempt_id, error, now=self._now(claimed, began)
             )
         # Before the check, not after it: nothing may widen the gap between the check and the send.
         log.debug(
@@ -102,19 +106,23 @@ class Presentation:
                 provider,
                 attempt_id,
                 error,
-                now=self._now(claimed, known),
-                sent_at=self._since(claimed, known, sent_at),
+                now=self._now(claimed, began),
+                sent_at=self._since(claimed, began, sent_at),
             )
         return self._commit(
             claimed, provider, attempt_id, answer, self._since(claimed, known, sent_at), known, flight
         )
 
-    def _now(self, claimed: Claimed, known: float) -> datetime:
-        return self._since(claimed, known, self._clock())
+    def _now(self, claimed: Claimed, read: float) -> datetime:
+        return self._since(claimed, read, self._clock())
 
-    def _since(self, claimed: Claimed, known: float, instant: float) -> datetime:
-        """Translate an instant of our monotonic clock to Postgres' clock, which is the only wall clock."""
-        return claimed.now + timedelta(seconds=instant - known)
+    def _since(self, claimed: Claimed, read: float, instant: float) -> datetime:
+        """Translate an instant of our monotonic clock to Postgres' clock, which is the only wall clock.
+
+        Args:
+            read: When Postgres' clock is taken to have been read, on ours.
+        """
+        return claimed.now + timedelta(seconds=instant - read)
 
     def _commit(
         self,

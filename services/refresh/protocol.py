@@ -239,14 +239,13 @@ class RefreshProtocol:
         if claimed.ref.provider_id != provider.definition.id:
             self._tokens.release(claimed.ref.connection_id, attempt_id)
             return self._foreign(claimed.state, provider, claimed.now)
-        # Postgres read its clock before this instant and after `began`: times derived from here are never
-        # late, so an expiry never is either.
         known = self._clock()
         lease_ends = began + timing.lease.total_seconds()
         result = self._presentation.run(
             claimed,
             provider,
             attempt_id,
+            began=began,
             known=known,
             lease_ends=lease_ends,
             deadline=timing.deadline,

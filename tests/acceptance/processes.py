@@ -33,6 +33,16 @@ def still_running(family: Iterable[psutil.Process]) -> list[psutil.Process]:
     return alive
 
 
+def names(family: Iterable[psutil.Process]) -> set[str]:
+    """Give the names of those that have not ended."""
+    found = set()
+    for process in family:
+        # A server's helper processes come and go by themselves.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.add(process.name())
+    return found
+
+
 def kill_all(family: Iterable[psutil.Process]) -> None:
     """End them as `kill -9` does, all at once, and wait until they are gone."""
     members = list(family)

@@ -19,7 +19,7 @@ from simulator.process import SimulatorProcess
 from storage.keys import generate
 from tests.acceptance.deployment import Running, bare_environment, import_line, run_cli, start_process
 from tests.acceptance.flower_pages import FlowerVisit
-from tests.acceptance.processes import family_of, kill_all, still_running
+from tests.acceptance.processes import family_of, kill_all, names, still_running
 from tests.acceptance.provider_file import client_variables, definitions
 from tests.support.waiting import eventually
 from workers.embedded.layout import DataFolder
@@ -141,7 +141,7 @@ def test_a_life_with_the_embedded_servers(
         third.running.process.wait(30)
         # Its children live on without it.
         orphans = still_running(family)
-        assert {"postgres", "redis-server"} <= {process.name() for process in orphans}
+        assert {"postgres", "redis-server"} <= names(orphans)
 
     began = datetime.now(UTC)
     with up(settings, tmp_path) as fourth:
@@ -160,7 +160,7 @@ def test_a_life_with_the_embedded_servers(
 def end_in_good_order(run: Up, ask: Callable[[], None]) -> None:
     """It ends with status 0, and nothing that it started outlives it."""
     family = run.family()
-    assert {"postgres", "redis-server"} <= {process.name() for process in family}
+    assert {"postgres", "redis-server"} <= names(family)
     ask()
     assert run.running.process.wait(90) == 0, run.said()
     assert still_running(family) == []
@@ -217,8 +217,7 @@ def test_servers_of_ones_own_are_used(
         run.cli("connections", "import", "-", stdin=two_lines(simulator))
         await_refreshed(database_url, 2, began)
 
-        names = {process.name() for process in run.family()}
-        assert names.isdisjoint({"postgres", "redis-server", "valkey-server"})
+        assert names(run.family()).isdisjoint({"postgres", "redis-server", "valkey-server"})
         assert not data_folder.postgres.exists()
         assert not data_folder.redis.exists()
         assert not data_folder.secret_path("keys").exists()

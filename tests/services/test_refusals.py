@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from domain.backoff import backoff
 from domain.token import Status
 from services.wiring import Services
+from storage.tokens.claims import Claimed
+from storage.tokens.store import TokenStore
 from tests.services.world import Connected, World
 
 pytestmark = pytest.mark.servers
@@ -111,3 +116,27 @@ def test_death_takes_the_place_of_failing(world: World) -> None:
     assert again(world, connected) == "grant_rejected"
 
     assert world.alert_kinds() == ["needs_reauth"]
+
+
+def test_a_claim_that_is_slow_to_return_shortens_no_wait(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long Postgres' answer was on its way, the whole backoff passes before the next presentation."""
+    connected = world.connect("gsc")
+    claim = TokenStore.claim
+
+    def slow(*given: Any, **named: Any) -> Claimed | None:
+        claimed = claim(*given, **named)
+        time.sleep(1.5)
+        return claimed
+
+    monkeypatch.setattr(TokenStore, "claim", slow)
+    monkeypatch.setattr(world.services.refresh._presentation._failures, "_jitter", lambda: 0.0)
+    world.sim.fault("status", dialect="google", status=400, error="invalid_request")
+
+    world.refresh(connected)
+
+    row = world.row(connected)
+    least = backoff(1, lifetime=row["expires_at"] - row["issued_at"], jitter=0.0)
+    # The failure is written a moment after it was judged.
+    assert row["not_before"] > row["last_error_at"] + least - timedelta(seconds=1)
