@@ -92,15 +92,16 @@ class Contest:
             lifetime=timedelta(hours=1), due_in=timedelta(minutes=-1),
         )  # fmt: skip
         self.contenders: dict[str, Callable[[], Drained]] = {
-            "stock_noop": self._stock,
+            "stock_noop": lambda: self._stock({"EVERGRANT_BENCH_SAFE": "1"}),
+            "stock_noop_defaults": lambda: self._stock({}),
             "evergrant": self._ours,
             "tutorial": self._tutorial,
         }
 
-    def _stock(self) -> Drained:
+    def _stock(self, more: dict[str, str]) -> Drained:
         app = Celery("stock", broker=self._broker)
         self._publish(app, "stock.nothing", "stock", self._messages, lambda one: {"connection_id": str(one)})
-        return self._drain("stock", self._messages, self._celery("benchmarks.throughput.stock"))
+        return self._drain("stock", self._messages, self._celery("benchmarks.throughput.stock", more))
 
     def _tutorial(self) -> Drained:
         store.make_due(self._postgres)
@@ -133,7 +134,7 @@ class Contest:
         print(f"refreshed: {self._messages - int(str(left))} of {self._messages}", file=sys.stderr)
         return drained
 
-    def _celery(self, module: str) -> Start:
+    def _celery(self, module: str, more: dict[str, str] | None = None) -> Start:
         """Return what starts the contender's workers, as a tutorial starts them."""
 
         def start() -> list[Popen[bytes]]:
@@ -142,6 +143,7 @@ class Contest:
                     [sys.executable, "-m", "celery", "-A", module, "worker", "-P", "threads",
                      "-c", str(_STOCK_THREADS), "-n", f"w{number}@%h", "--loglevel", "WARNING"],
                     name=f"{module}-{number}",
+                    environment={**self._made.environment, **(more or {})},
                 )
                 for number in range(self._workers)
             ]  # fmt: skip

@@ -15,7 +15,7 @@ from services.settings import Settings
 from services.wiring import Servers, wire
 from tasks.context import attach
 from tasks.names import QUEUES
-from workers import heartbeat
+from workers import heartbeat, paced_events
 from workers.celery_app import make_app
 from workers.cli import session
 from workers.cli.app_maker import single
@@ -51,6 +51,7 @@ def worker(
     app = make_app(settings, servers)
     count = threads or settings.worker_threads
     heartbeat.use_in_worker(app, heartbeat_file(DataFolder(settings.data_dir), name))
+    paced_events.use_in_worker(app)
     ending = _wire(app, settings, servers, role=name, threads=count)
     # Without gossip and mingle: workers need nothing of each other, and both cost messages on every start.
     app.worker_main(
