@@ -1,0 +1,1 @@
+"""What measurements of throughput share: cheap counterparts that leave the machine to what is measured."""
