@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import quote_plus, urlencode
 
-import httpx2
 from authlib.oauth2 import ClientAuth as AuthlibClientAuth
 from authlib.oauth2.rfc6749.parameters import prepare_token_request
 from pydantic import SecretStr
@@ -22,6 +21,7 @@ from domain.errors import ClientMisconfigured, ConfigurationError
 from domain.provider import GrantKind, Replay
 from domain.token import Credentials, TokenKind
 from providers.app_credentials import AppCredentials, configured
+from providers.connections import Destination
 from providers.definition import BodyFormat, Check, ClientAuth, Endpoint, ProviderDefinition
 from providers.http import WireRequest
 
@@ -47,8 +47,8 @@ class PreparedCall:
 
 
 @lru_cache(maxsize=1024)
-def _url(text: str) -> httpx2.URL:
-    return httpx2.URL(text)
+def _url(text: str) -> Destination:
+    return Destination.of(text)
 
 
 def _sendable(token: SecretStr, what: str) -> str:

@@ -11,7 +11,6 @@ from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
-import httpx2
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from domain.errors import NotSent, OutcomeUnknown
+from providers.connections import Destination
 from providers.http import Wire, WireRequest
 from tests.providers.loopback import Handler, Loopback, answering, http, serving, tokens
 
@@ -75,7 +75,7 @@ def over_tls(certificate: Path, handler: Handler) -> Handler:
 
 
 def post(url: str) -> WireRequest:
-    return WireRequest("POST", httpx2.URL(url), {}, b"refresh_token=RT-1")
+    return WireRequest("POST", Destination.of(url), {}, b"refresh_token=RT-1")
 
 
 def test_a_trusted_server_is_spoken_to_and_its_connection_reused(trusting: Wire, certificate: Path) -> None:
