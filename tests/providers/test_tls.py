@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 from domain.errors import NotSent, OutcomeUnknown
 from providers.connections import Destination
 from providers.http import Wire, WireRequest
+from providers.network import DeadlineBackend, bounded_call
 from tests.providers.loopback import Handler, Loopback, answering, http, serving, tokens
 
 DEADLINE = timedelta(seconds=20)
@@ -156,3 +157,35 @@ def test_an_answer_cut_off_under_tls_is_in_doubt(trusting: Wire, certificate: Pa
 
     with serving(over_tls(certificate, handle)) as server, pytest.raises(OutcomeUnknown, match="answer_cut"):
         trusting.exchange(post(server.url(scheme="https")), deadline=DEADLINE)
+
+
+def test_the_rest_of_a_record_is_read_without_waiting_for_another(trusting: Wire, certificate: Path) -> None:
+    """Once a record is unpacked the socket has nothing to show, and the rest of it is there all the same."""
+    context = trusting._connections._ssl_context
+
+    def handle(server: Loopback, sock: socket.socket) -> None:
+        sock.recv(10)
+        sock.sendall(b"one record")
+        server.released.wait(60)
+
+    with serving(over_tls(certificate, handle)) as server, bounded_call(DEADLINE.total_seconds()):
+        stream = DeadlineBackend().connect_tcp("127.0.0.1", server.port).start_tls(context, "127.0.0.1")
+        stream.write(b"hello")
+
+        assert [stream.read(4), stream.read(4), stream.read(4)] == [b"one ", b"reco", b"rd"]
+        stream.close()
+
+
+def test_a_large_request_and_a_large_answer_pass_over_tls(trusting: Wire, certificate: Path) -> None:
+    """Larger than what sockets hold: both ends have to wait for the other."""
+    sent = b"a" * 5_000_000
+
+    def handle(server: Loopback, sock: socket.socket) -> None:
+        request = server.read_request(sock) or b""
+        sock.sendall(http("200 OK", request.partition(b"\r\n\r\n")[2][:900_000]))
+
+    with serving(over_tls(certificate, handle)) as server:
+        request = WireRequest("POST", Destination.of(server.url(scheme="https")), {}, sent)
+        answer = trusting.exchange(request, deadline=DEADLINE)
+
+    assert answer.body == sent[:900_000]
