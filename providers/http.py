@@ -7,7 +7,6 @@ import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
@@ -15,18 +14,13 @@ import httpcore2
 import httpx2
 
 from domain.errors import Malformed, NotSent, OutcomeUnknown, ProviderError
-from providers.network import Call, DeadlineBackend, Stage, bounded_call
+from providers.connections import Connections, Destination
+from providers.network import Call, Stage, bounded_call
 
-#: How long an idle connection is kept. Providers' front ends commonly close theirs after one to five minutes.
-KEEPALIVE_SECONDS: Final = 30.0
-#: … and towards providers where a lost answer cannot be asked for again: a connection that the provider
-#: closes just as a request is sent on it leaves that request in doubt.
-FRESH_KEEPALIVE_SECONDS: Final = 2.0
-MOST_IDLE_CONNECTIONS: Final = 64
 #: Token answers are a few kilobytes; what is larger is not one.
 ANSWER_LIMIT_BYTES: Final = 1024 * 1024
 #: The only headers that judgement reads.
-_JUDGED_HEADERS: Final = ("retry-after", "date", "www-authenticate")
+_JUDGED_HEADERS: Final = {b"retry-after", b"date", b"www-authenticate"}
 
 
 def user_agent() -> str:
@@ -48,7 +42,7 @@ class WireRequest:
     """
 
     method: str
-    url: httpx2.URL
+    url: Destination
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     content: bytes | None = field(default=None, repr=False)
     secret_query: bytes = field(default=b"", repr=False)
@@ -80,23 +74,21 @@ class Wire:
         # other writes a line for each request that says nothing our own events do not say.
         logging.getLogger("httpcore2").setLevel(logging.INFO)
         logging.getLogger("httpx2").setLevel(logging.WARNING)
+        # At DEBUG it prints answer headers, and a redirect's Location may echo a query.
+        logging.getLogger("httpcore2").setLevel(logging.INFO)
         self._answer_limit = answer_limit
         self._headers = {
             "User-Agent": user_agent(),
             "Accept": "application/json",
             "Accept-Encoding": "identity",  # an answer is small, and unpacking could only fail
         }
-        self._client = httpx2.Client(
-            transport=_Pools(ssl_context or httpcore2.default_ssl_context()),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            follow_redirects=False,
-            timeout=None,  # the sockets carry the call's total deadline
-            trust_env=False,  # a netrc or a proxy variable must not change who sees a credential
-        )
+        # Not httpx2.Client: cookies, redirects, proxies, netrc, hooks and its own exceptions are all things
+        # that must not happen here, and keeping them from happening was half of a call's cost.
+        self._connections = Connections(ssl_context or httpcore2.default_ssl_context())
 
     def close(self) -> None:
         """Close every connection. The wire cannot be used afterwards."""
-        self._client.close()
+        self._connections.close()
 
     def exchange(
         self, request: WireRequest, *, deadline: timedelta, began: float | None = None
@@ -130,32 +122,80 @@ class Wire:
         raise failure
 
     def _exchange(self, request: WireRequest) -> WireAnswer:
-        # Not Client.build_request: merging nothing into every request is a tenth of the whole call's cost.
-        outgoing = httpx2.Request(
-            request.method,
-            request.url,
-            headers={**self._headers, **request.headers},
-            content=request.content,
-            extensions={"secret_query": request.secret_query, "fresh": request.fresh},
-        )
-        response = self._client.send(outgoing, stream=True)
+        connection = self._connections.take(request.url, fresh=request.fresh)
         try:
-            chunks: list[bytes] = []
-            size, oversized = 0, False
-            packed = "content-encoding" in response.headers
-            body = response.stream
-            if not isinstance(body, httpx2.SyncByteStream):
-                raise TypeError("unreachable: a synchronous client answers with a synchronous stream")
-            for chunk in response.iter_bytes() if packed else body:
-                size += len(chunk)
-                if size > self._answer_limit:
-                    chunks, oversized = [], True
-                    break
-                chunks.append(chunk)
+            response = connection.handle_request(self._outgoing(request))
+            try:
+                return self._read(response)
+            finally:
+                _close(response)
         finally:
-            response.close()
-        headers = {name: response.headers[name] for name in _JUDGED_HEADERS if name in response.headers}
-        return WireAnswer(response.status_code, headers, b"".join(chunks), oversized)
+            self._connections.give_back(connection, request.url, fresh=request.fresh)
+
+    def _outgoing(self, request: WireRequest) -> httpcore2.Request:
+        content = request.content or b""
+        headers = [(b"Host", request.url.host)]
+        headers += [
+            (name.encode("ascii"), value.encode("ascii"))
+            for name, value in {**self._headers, **request.headers}.items()
+        ]
+        if request.content is not None or request.method == "POST":
+            headers.append((b"Content-Length", b"%d" % len(content)))
+        return httpcore2.Request(
+            request.method, request.url.asking(request.secret_query), headers=headers, content=content
+        )
+
+    def _read(self, response: httpcore2.Response) -> WireAnswer:
+        headers, packed = _judged(response.headers)
+        chunks: list[bytes] = []
+        size = 0
+        for chunk in _unpacked(response) if packed else _pieces(response):
+            size += len(chunk)
+            if size > self._answer_limit:
+                return WireAnswer(response.status, headers, b"", oversized=True)
+            chunks.append(chunk)
+        return WireAnswer(response.status, headers, b"".join(chunks))
+
+
+def _judged(raw: list[tuple[bytes, bytes]]) -> tuple[dict[str, str], bool]:
+    """Return the headers that are judged, repeated ones joined, and whether the body is packed."""
+    headers: dict[str, str] = {}
+    packed = False
+    for written, value in raw:
+        name = written.lower()
+        if name in _JUDGED_HEADERS:
+            key, text = name.decode("ascii"), value.decode("latin-1")
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        elif name == b"content-encoding":
+            packed = True
+    return headers, packed
+
+
+def _pieces(response: httpcore2.Response) -> Iterable[bytes]:
+    if not isinstance(response.stream, Iterable):
+        raise TypeError("unreachable: a synchronous connection answers with a synchronous stream")
+    return response.stream
+
+
+def _close(response: httpcore2.Response) -> None:
+    """Let the connection know that the answer is over, read to its end or not."""
+    if callable(close := getattr(response.stream, "close", None)):
+        close()
+
+
+def _unpacked(response: httpcore2.Response) -> Iterator[bytes]:
+    body = _Body(_pieces(response))
+    return httpx2.Response(response.status, headers=response.headers, stream=body).iter_bytes()
+
+
+class _Body(httpx2.SyncByteStream):
+    """An answer's body, as httpx2 wants it for unpacking."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._pieces
 
 
 def _failure(call: Call, error: Exception) -> ProviderError:
@@ -170,59 +210,3 @@ def _failure(call: Call, error: Exception) -> ProviderError:
     if timed_out:
         return OutcomeUnknown("timed_out")
     return OutcomeUnknown("answer_cut" if call.answered else "no_answer")
-
-
-class _Pools(httpx2.BaseTransport):
-    """Two pools of connections over deadline-bound sockets: ordinary keep-alive, and fresh."""
-
-    def __init__(self, ssl_context: ssl.SSLContext) -> None:
-        backend = DeadlineBackend()
-        self._ordinary, self._fresh = (
-            httpcore2.ConnectionPool(
-                ssl_context=ssl_context,
-                # No bound here: a thread has one connection at most, and a shared bound would let one slow
-                # provider use up the connections of all others.
-                max_connections=None,
-                max_keepalive_connections=MOST_IDLE_CONNECTIONS,
-                keepalive_expiry=keepalive,
-                network_backend=backend,
-            )
-            for keepalive in (KEEPALIVE_SECONDS, FRESH_KEEPALIVE_SECONDS)
-        )
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        url, extensions = request.url, request.extensions
-        target = url.raw_path
-        if secret_query := extensions["secret_query"]:
-            target += (b"&" if b"?" in target else b"?") + secret_query
-        pool = self._fresh if extensions["fresh"] else self._ordinary
-        # The library's exceptions pass through as they are: httpx2's own would carry the request with them.
-        answer = pool.handle_request(
-            httpcore2.Request(
-                method=request.method,
-                url=httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=target),
-                headers=request.headers.raw,
-                content=request.stream,
-            )
-        )
-        return httpx2.Response(answer.status, headers=answer.headers, stream=_Body(answer.stream))
-
-    def close(self) -> None:
-        self._ordinary.close()
-        self._fresh.close()
-
-
-class _Body(httpx2.SyncByteStream):
-    """The answer's body, as the pool delivers it; closing it gives the connection back."""
-
-    def __init__(self, stream: object) -> None:
-        if not isinstance(stream, Iterable):
-            raise TypeError("unreachable: a synchronous pool answers with a synchronous stream")
-        self._stream: Iterable[bytes] = stream
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._stream
-
-    def close(self) -> None:
-        if callable(close := getattr(self._stream, "close", None)):
-            close()

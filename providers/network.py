@@ -97,44 +97,66 @@ class _Stream(httpcore2.NetworkStream):
 
     What is written is kept until the first read, so that head and body of a request leave together: one
     system call, one packet, and a request that never started leaves no half of itself behind.
+
+    The socket itself never waits; where there is nothing to read or no room to write, `poll` does, for what
+    remains of the deadline. A timeout of the socket's own would be a system call more for each send and each
+    read, and one for setting it.
     """
 
     def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
         self._sock = sock
-        self._unsent = bytearray()
+        self._unsent: list[bytes] = []
+        self._readable = select.poll()
+        self._readable.register(sock.fileno(), select.POLLIN)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._unsent += buffer
+        self._unsent.append(buffer)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if self._unsent:
-            unsent, self._unsent = memoryview(bytes(self._unsent)), bytearray()
+            unsent, self._unsent = memoryview(b"".join(self._unsent)), []
             self._send(unsent)
-        call, remaining = _enter(Stage.READING, httpcore2.ReadTimeout)
-        try:
-            self._sock.settimeout(remaining)
-            received = self._sock.recv(max_bytes)
-        except TimeoutError as error:
-            raise httpcore2.ReadTimeout(str(error)) from error
-        except OSError as error:
-            raise httpcore2.ReadError(str(error)) from error
-        if received:
-            call.answered = True
-        return received
+        while True:
+            call, remaining = _enter(Stage.READING, httpcore2.ReadTimeout)
+            try:
+                if not self._has_more():
+                    self._readable.poll(1000 * remaining)
+                received = self._sock.recv(max_bytes)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                continue  # Time is over, or a record of TLS is not whole yet.
+            except ssl.SSLWantWriteError:
+                self._await_room(remaining)
+                continue
+            except OSError as error:
+                raise httpcore2.ReadError(str(error)) from error
+            if received:
+                call.answered = True
+            return received
+
+    def _has_more(self) -> bool:
+        """Say whether something has been read that the socket does not show: the rest of a record of TLS."""
+        return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
 
     def _send(self, unsent: memoryview) -> None:
         while unsent:
             call, remaining = _enter(Stage.WRITING, httpcore2.WriteTimeout)
             try:
-                self._sock.settimeout(remaining)
                 call.write_begun = True
                 unsent = unsent[self._sock.send(unsent) :]
-            except TimeoutError as error:
-                raise httpcore2.WriteTimeout(str(error)) from error
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                self._await_room(remaining)
+            except ssl.SSLWantReadError:
+                self._readable.poll(1000 * remaining)
             except OSError:
                 # A server that refuses early closes its end while we still write; what it answered first
                 # is there to be read, and if nothing is, the read says so.
                 return
+
+    def _await_room(self, seconds: float) -> None:
+        writable = select.poll()
+        writable.register(self._sock.fileno(), select.POLLOUT)
+        writable.poll(1000 * seconds)
 
     def close(self) -> None:
         self._sock.close()
@@ -158,20 +180,11 @@ class _Stream(httpcore2.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - the library's signature
         if info == "is_readable":
-            return _is_readable(self._sock)
+            # An idle connection that has something to read can only have the peer's goodbye.
+            return self._sock.fileno() < 0 or bool(self._readable.poll(0))
         if info == "socket":
             return self._sock
         return None
-
-
-def _is_readable(sock: socket.socket) -> bool:
-    """Say whether an idle connection has something to read, which can only be the peer's goodbye."""
-    descriptor = sock.fileno()
-    if descriptor < 0:
-        return True
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 class _Resolver:

@@ -13,15 +13,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import quote_plus, urlencode
 
-import httpx2
 from authlib.oauth2 import ClientAuth as AuthlibClientAuth
-from authlib.oauth2.rfc6749.parameters import prepare_token_request
 from pydantic import SecretStr
 
 from domain.errors import ClientMisconfigured, ConfigurationError
 from domain.provider import GrantKind, Replay
 from domain.token import Credentials, TokenKind
 from providers.app_credentials import AppCredentials, configured
+from providers.connections import Destination
 from providers.definition import BodyFormat, Check, ClientAuth, Endpoint, ProviderDefinition
 from providers.http import WireRequest
 
@@ -47,8 +46,8 @@ class PreparedCall:
 
 
 @lru_cache(maxsize=1024)
-def _url(text: str) -> httpx2.URL:
-    return httpx2.URL(text)
+def _url(text: str) -> Destination:
+    return Destination.of(text)
 
 
 def _sendable(token: SecretStr, what: str) -> str:
@@ -99,7 +98,7 @@ def prepare_refresh(
         raise ConfigurationError(f"provider {definition.id!r} has no refresh: its tokens do not expire")
     if (problem := metadata_problem(definition, metadata)) is not None:
         raise ConfigurationError(problem)
-    fields: dict[str, str] = {}
+    fields = {"grant_type": definition.grant.value}
     if definition.grant is GrantKind.REFRESH_TOKEN:
         if credentials.refresh_token is None:
             raise ConfigurationError("the connection has no refresh token; the user has to connect again")
@@ -107,12 +106,11 @@ def prepare_refresh(
     for name, key in definition.metadata_fields.items():
         fields[name] = str(metadata[key])
     fields.update(definition.token_params)
-    secret = "" if app.client_secret is None else app.client_secret.get_secret_value()
     headers = dict(definition.token_headers)
     if definition.body_format is BodyFormat.FORM and not definition.field_names:
-        content = _standard_form(definition, app.client_id, secret, fields, headers)
+        content = _form(fields, definition, app, headers)
     else:
-        content = _dialect(definition, app.client_id, secret, fields, headers)
+        content = _dialect(fields, definition, app, headers)
     request = WireRequest(
         method="POST",
         url=_url(definition.token_url),
@@ -120,56 +118,48 @@ def prepare_refresh(
         content=content,
         fresh=definition.replay is Replay.LAST_RESORT,
     )
-    secrets = (fields.get("refresh_token", ""), secret, credentials.access_token.get_secret_value())
+    secrets = (fields.get("refresh_token", ""), _secret(app), credentials.access_token.get_secret_value())
     return PreparedCall(definition, Endpoint.TOKEN, request, secrets, definition.id)
 
 
-def _standard_form(
-    definition: ProviderDefinition,
-    client_id: str,
-    secret: str,
-    fields: dict[str, str],
-    headers: dict[str, str],
-) -> bytes:
-    body: str = prepare_token_request(definition.grant.value, **fields)
-    return _authenticated(definition, definition.token_url, client_id, secret, body, headers)
+def _secret(app: AppCredentials) -> str:
+    return "" if app.client_secret is None else app.client_secret.get_secret_value()
 
 
-def _authenticated(
-    definition: ProviderDefinition,
-    url: str | None,
-    client_id: str,
-    secret: str,
-    body: str,
-    headers: dict[str, str],
-) -> bytes:
-    """Let the client say who it is, in the form or in a header, and return the form's bytes."""
-    if definition.client_auth is ClientAuth.CLIENT_SECRET_BASIC:
+@lru_cache(maxsize=1024)
+def _identified(method: ClientAuth, app: AppCredentials) -> tuple[Mapping[str, str], str]:
+    """Return how the client says who it is, in headers or a piece of a form, once for all calls."""
+    client_id, secret = app.client_id, _secret(app)
+    if method is ClientAuth.CLIENT_SECRET_BASIC:
         # RFC 6749 §2.3.1 encodes both before they are joined; Authlib leaves that out.
         client_id, secret = quote_plus(client_id), quote_plus(secret)
-    auth = AuthlibClientAuth(client_id, secret, definition.client_auth.value)
-    _, _, body = auth.prepare("POST", url, headers, body)
+    headers: dict[str, str] = {}
+    _, _, form = AuthlibClientAuth(client_id, secret, method.value).prepare("POST", "", headers, "")
+    return headers, str(form)
+
+
+def _form(
+    fields: Mapping[str, str], definition: ProviderDefinition, app: AppCredentials, headers: dict[str, str]
+) -> bytes:
+    """Write the form that the RFCs describe, and let the client say who it is, in the form or in a header."""
+    identifying, piece = _identified(definition.client_auth, app)
+    headers.update(identifying)
     headers["Content-Type"] = _FORM
-    return str(body).encode("ascii")
+    form = urlencode(fields)
+    return (f"{form}&{piece}" if piece else form).encode("ascii")
 
 
 def _dialect(
-    definition: ProviderDefinition,
-    client_id: str,
-    secret: str,
-    fields: dict[str, str],
-    headers: dict[str, str],
+    fields: dict[str, str], definition: ProviderDefinition, app: AppCredentials, headers: dict[str, str]
 ) -> bytes:
     """Write the request in JSON, or under names of the provider's own, which Authlib has no notion of."""
-    fields = {"grant_type": definition.grant.value, **fields}
     match definition.client_auth:
         case ClientAuth.CLIENT_SECRET_BASIC:
-            auth = AuthlibClientAuth(quote_plus(client_id), quote_plus(secret), "client_secret_basic")
-            auth.prepare("POST", definition.token_url, headers, "")
+            headers.update(_identified(definition.client_auth, app)[0])
         case ClientAuth.CLIENT_SECRET_POST:
-            fields |= {"client_id": client_id, "client_secret": secret}
+            fields = {**fields, "client_id": app.client_id, "client_secret": _secret(app)}
         case ClientAuth.NONE:
-            fields |= {"client_id": client_id}
+            fields = {**fields, "client_id": app.client_id}
     names = {str(usual): name for usual, name in definition.field_names.items()}
     renamed = {names.get(name, name): value for name, value in fields.items()}
     return _encode(renamed, definition.body_format, headers)
@@ -189,12 +179,10 @@ def prepare_revoke(
     if app is None or not configured(definition, app):
         raise ClientMisconfigured("app_not_configured")
     text = _sendable(token, "token")
-    secret = "" if app.client_secret is None else app.client_secret.get_secret_value()
     headers: dict[str, str] = {}
-    form = urlencode({"token": text, "token_type_hint": kind.value})
-    content = _authenticated(definition, definition.revoke_url, app.client_id, secret, form, headers)
+    content = _form({"token": text, "token_type_hint": kind.value}, definition, app, headers)
     request = WireRequest(method="POST", url=_url(definition.revoke_url), headers=headers, content=content)
-    return PreparedCall(definition, Endpoint.REVOKE, request, (text, secret), definition.id)
+    return PreparedCall(definition, Endpoint.REVOKE, request, (text, _secret(app)), definition.id)
 
 
 def prepare_check(

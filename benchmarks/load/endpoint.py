@@ -127,6 +127,12 @@ class Endpoint:
                     self._read(connection)
             self._answer_due()
 
+    def close(self) -> None:
+        """Close the port and all connections. Called once, after `serve` has returned."""
+        for key in list(self._selector.get_map().values()):
+            (self._listener if key.data is None else key.data.sock).close()
+        self._selector.close()
+
     def _pause(self) -> float:
         """Return for how many seconds nothing is to be done by itself; half a second at most."""
         return max(0.0, min(0.5, self._waiting[0][0] - time.monotonic())) if self._waiting else 0.5
@@ -252,6 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGINT, endpoint.stop)
     print(endpoint.port, flush=True)
     endpoint.serve()
+    endpoint.close()
 
 
 if __name__ == "__main__":

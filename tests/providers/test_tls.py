@@ -11,7 +11,6 @@ from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
-import httpx2
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -19,7 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from domain.errors import NotSent, OutcomeUnknown
+from providers.connections import Destination
 from providers.http import Wire, WireRequest
+from providers.network import DeadlineBackend, bounded_call
 from tests.providers.loopback import Handler, Loopback, answering, http, serving, tokens
 
 DEADLINE = timedelta(seconds=20)
@@ -75,7 +76,7 @@ def over_tls(certificate: Path, handler: Handler) -> Handler:
 
 
 def post(url: str) -> WireRequest:
-    return WireRequest("POST", httpx2.URL(url), {}, b"refresh_token=RT-1")
+    return WireRequest("POST", Destination.of(url), {}, b"refresh_token=RT-1")
 
 
 def test_a_trusted_server_is_spoken_to_and_its_connection_reused(trusting: Wire, certificate: Path) -> None:
@@ -156,3 +157,35 @@ def test_an_answer_cut_off_under_tls_is_in_doubt(trusting: Wire, certificate: Pa
 
     with serving(over_tls(certificate, handle)) as server, pytest.raises(OutcomeUnknown, match="answer_cut"):
         trusting.exchange(post(server.url(scheme="https")), deadline=DEADLINE)
+
+
+def test_the_rest_of_a_record_is_read_without_waiting_for_another(trusting: Wire, certificate: Path) -> None:
+    """Once a record is unpacked the socket has nothing to show, and the rest of it is there all the same."""
+    context = trusting._connections._ssl_context
+
+    def handle(server: Loopback, sock: socket.socket) -> None:
+        sock.recv(10)
+        sock.sendall(b"one record")
+        server.released.wait(60)
+
+    with serving(over_tls(certificate, handle)) as server, bounded_call(DEADLINE.total_seconds()):
+        stream = DeadlineBackend().connect_tcp("127.0.0.1", server.port).start_tls(context, "127.0.0.1")
+        stream.write(b"hello")
+
+        assert [stream.read(4), stream.read(4), stream.read(4)] == [b"one ", b"reco", b"rd"]
+        stream.close()
+
+
+def test_a_large_request_and_a_large_answer_pass_over_tls(trusting: Wire, certificate: Path) -> None:
+    """Larger than what sockets hold: both ends have to wait for the other."""
+    sent = b"a" * 5_000_000
+
+    def handle(server: Loopback, sock: socket.socket) -> None:
+        request = server.read_request(sock) or b""
+        sock.sendall(http("200 OK", request.partition(b"\r\n\r\n")[2][:900_000]))
+
+    with serving(over_tls(certificate, handle)) as server:
+        request = WireRequest("POST", Destination.of(server.url(scheme="https")), {}, sent)
+        answer = trusting.exchange(request, deadline=DEADLINE)
+
+    assert answer.body == sent[:900_000]
