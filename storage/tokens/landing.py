@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from sqlalchemy import (
@@ -100,6 +100,9 @@ class Landings(StoreBase):
         Status and lease do not matter: a late answer lands in a row that is in doubt or was declared dead,
         and resolves its alerts. May be repeated with the same landing any number of times.
 
+        Sealed on the caller's own thread, and then written together with whatever other threads have sealed
+        meanwhile. Its key counts as under way until the commit.
+
         Raises:
             ServiceUnavailable: Whether it landed is unknown; land it again.
         """
@@ -111,6 +114,10 @@ class Landings(StoreBase):
         if landing.credentials.refresh_token is not None:
             digests = sealer.digests(landing.credentials.refresh_token, landing.connection_id)
         parameters = self._parameters(landing, digests, sealer)
+        if landing.scope is None:
+            version = self._groups.land(parameters)
+            if version is not None:
+                return Landed(version, was_alerted=False)
         with single(self._auto) as connection:
             version = connection.execute(
                 LAND[False, landing.scope is not None], parameters
@@ -120,11 +127,11 @@ class Landings(StoreBase):
         with transaction(self._engine) as connection:
             return self._land_otherwise(connection, landing, parameters, digests, sealer)
 
-    def _parameters(self, landing: Landing, digests: list[bytes], sealer: Sealer) -> dict[str, object]:
+    def _parameters(self, landing: Landing, digests: list[bytes], sealer: Sealer) -> dict[str, Any]:
         connection_id, refresh = landing.connection_id, landing.credentials.refresh_token
         schedule = landing.schedule
         access = sealer.seal(landing.credentials.access_token, token_ref("access_token", connection_id))
-        parameters: dict[str, object] = {
+        parameters: dict[str, Any] = {
             "wanted_id": connection_id,
             "of_grant": landing.grant_id,
             "presented_version": landing.presented_version,
@@ -152,7 +159,7 @@ class Landings(StoreBase):
         self,
         connection: Connection,
         landing: Landing,
-        parameters: dict[str, object],
+        parameters: dict[str, Any],
         digests: list[bytes],
         sealer: Sealer,
     ) -> LandResult:

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import event, text
+import psycopg
+import pytest
+from sqlalchemy import text
 
 from storage.tokens.landing import Landed
 from tests.storage.making import Bench, landing
 
 
-def test_a_refresh_is_two_statements(bench: Bench) -> None:
+def test_a_refresh_is_two_statements(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Claim and landing are one statement each; no BEGIN or COMMIT goes over the wire."""
     connection_id = bench.new()
     statements: list[tuple[str, bool]] = []
+    execute = psycopg.Cursor.execute
 
-    def count(connection: object, cursor: object, statement: str, *_rest: object) -> None:
-        statements.append((statement.split(maxsplit=1)[0], cursor.connection.autocommit))  # type: ignore[attr-defined] # psycopg's
+    def counted(self: psycopg.Cursor, query: str | bytes, *rest: Any, **named: Any) -> psycopg.Cursor:
+        text = query.decode() if isinstance(query, bytes) else query
+        statements.append((text.split(maxsplit=2)[1], self.connection.autocommit))
+        return execute(self, query, *rest, **named)
 
-    event.listen(bench.engine, "before_cursor_execute", count)
+    monkeypatch.setattr(psycopg.Cursor, "execute", counted)
     claimed = bench.claimed(connection_id)
     bench.store.open(claimed)
     result = bench.store.land(landing(claimed))
-    event.remove(bench.engine, "before_cursor_execute", count)
+    monkeypatch.undo()
 
     assert isinstance(result, Landed)
-    assert statements == [("UPDATE", True), ("WITH", True)]
+    assert statements == [("taken", True), ("answers", True)]
 
 
 def test_marks_and_claims_are_rewritten_in_place(bench: Bench) -> None:
