@@ -4,17 +4,25 @@ A group is whatever has come in while the group before it was under way. Nobody 
 there is no timer, and a caller who is alone is served at once, on his own thread. There is no thread of the
 combiner's own either: one of the callers, the *leader*, carries the group out, and hands the lead to the
 first of those who have come in meanwhile.
+
+One group at a time is the cheapest, and one that hangs must not hold up the rest: whoever has waited for too
+long leads another group beside it.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 Request = TypeVar("Request")
 Outcome = TypeVar("Outcome")
+#: Seconds after which a group that is under way does not keep another one from beginning.
+PATIENCE: Final = 0.25
+#: How many groups may be under way at once, of which all but one hang.
+AT_ONCE: Final = 3
 
 
 class GroupFailed(Exception):
@@ -25,18 +33,18 @@ class GroupFailed(Exception):
 
 
 class _Call(Generic[Request, Outcome]):
-    """One caller's request, and what becomes of it. Written by the leader until `woken`."""
+    """One caller's request, and what becomes of it: written by his leader until he is woken."""
 
     __slots__ = ("cause", "outcomes", "request", "taken", "woken")
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        #: Some leader has it in his group.
+        #: A leader has it in his group.
         self.taken = False
         #: The outcome, alone in its tuple; empty: the group failed.
-        self.outcomes: tuple[()] | tuple[Outcome] = ()
+        self.outcomes: tuple[Outcome, ...] = ()
         self.cause: Exception | None = None
-        # A bare lock, held until there is something to wake up for: a condition costs three of them.
+        # A bare lock, held until there is something to wake up for: a condition makes one for each wait.
         self.woken = threading.Lock()
         self.woken.acquire()
 
@@ -45,7 +53,12 @@ class Combiner(Generic[Request, Outcome]):
     """Carries requests out in groups. Thread-safe."""
 
     def __init__(
-        self, carry_out: Callable[[list[Request]], Sequence[Outcome]], *, most: int, at_once: int = 1
+        self,
+        carry_out: Callable[[list[Request]], Sequence[Outcome]],
+        *,
+        most: int,
+        at_once: int = AT_ONCE,
+        patience: float = PATIENCE,
     ) -> None:
         """Take what carries a group out.
 
@@ -53,14 +66,15 @@ class Combiner(Generic[Request, Outcome]):
             carry_out: Called on the leader's thread with 1 to `most` requests in the order in which they
                 came; returns as many outcomes in the same order, or raises, which fails the whole group.
             most: The most requests of a group.
-            at_once: How many groups may be under way at once.
         """
         self._carry_out = carry_out
         self._most = most
         self._at_once = at_once
+        self._patience = patience
         self._lock = threading.Lock()
         self._waiting: deque[_Call[Request, Outcome]] = deque()
-        self._leaders: set[_Call[Request, Outcome]] = set()
+        #: Whoever leads, and since when.
+        self._leaders: dict[_Call[Request, Outcome], float] = {}
 
     def ask(self, request: Request) -> Outcome:
         """Have the request carried out, alone or with others, and return its own outcome.
@@ -71,15 +85,14 @@ class Combiner(Generic[Request, Outcome]):
         call: _Call[Request, Outcome] = _Call(request)
         try:
             with self._lock:
-                leads = len(self._leaders) < self._at_once
+                leads = self._lead_is_free()
                 if leads:
-                    self._leaders.add(call)
+                    self._leaders[call] = time.monotonic()
                 else:
                     self._waiting.append(call)
             if not leads:
-                call.woken.acquire()
+                self._wait(call)
             if not call.taken:
-                # First come, or woken as the heir of a leader who is done.
                 self._lead(call)
         finally:
             # However this thread's part ends: nobody may be left waiting for it.
@@ -87,6 +100,23 @@ class Combiner(Generic[Request, Outcome]):
         if call.outcomes:
             return call.outcomes[0]
         raise GroupFailed(str(call.cause)) from call.cause
+
+    def _lead_is_free(self) -> bool:
+        """Say whether another group may begin; the lock is held."""
+        if not self._leaders:
+            return True
+        if len(self._leaders) >= self._at_once:
+            return False
+        return max(self._leaders.values()) <= time.monotonic() - self._patience
+
+    def _wait(self, call: _Call[Request, Outcome]) -> None:
+        """Wait until the call has its outcome, or the lead."""
+        while not call.woken.acquire(timeout=self._patience):
+            with self._lock:
+                if not call.taken and call not in self._leaders and self._lead_is_free():
+                    self._leaders[call] = time.monotonic()
+                    self._waiting.remove(call)
+                    return
 
     def _lead(self, call: _Call[Request, Outcome]) -> None:
         group = [call]
@@ -100,26 +130,26 @@ class Combiner(Generic[Request, Outcome]):
                     self._waiting.popleft().taken = True
             outcomes = self._carry_out([one.request for one in group])
         except Exception as error:  # noqa: BLE001 - whatever it is, each caller of the group hears it
-            cause, outcomes = error, ()
+            cause = error
         finally:
             # Also where the thread is being ended; the others hear then that nobody knows.
             for number, one in enumerate(group):
                 one.cause = cause
-                one.outcomes = (outcomes[number],) if outcomes else ()
+                one.outcomes = tuple(outcomes[number : number + 1])
                 if one is not call:
                     one.woken.release()
 
     def _leave(self, call: _Call[Request, Outcome]) -> None:
         """Give the lead to the first of those who wait, if it is this call's to give."""
+        heir = None
         with self._lock:
-            if call not in self._leaders:
-                if not call.taken:
-                    # Its thread was ended while it waited.
-                    self._waiting.remove(call)
-                return
-            self._leaders.remove(call)
-            heir = self._waiting.popleft() if self._waiting else None
-            if heir is not None:
-                self._leaders.add(heir)
+            if call in self._leaders:
+                del self._leaders[call]
+                if self._waiting and self._lead_is_free():
+                    heir = self._waiting.popleft()
+                    self._leaders[heir] = time.monotonic()
+            elif not call.taken:
+                # Its thread was ended while it waited.
+                self._waiting.remove(call)
         if heir is not None:
             heir.woken.release()
