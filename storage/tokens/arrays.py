@@ -8,25 +8,28 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ARRAY, TableValuedAlias, bindparam, column, func, select
+from sqlalchemy import ARRAY, Subquery, bindparam, column, func, select
 from sqlalchemy.types import TypeEngine
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 _ESCAPED: Final = re.compile(r'(["\\])')
 
 
-def unnested(name: str, **columns: TypeEngine[Any]) -> TableValuedAlias:
+def unnested(name: str, **columns: TypeEngine[Any]) -> Subquery:
     """Return a table made of parameters: each column is an array of that column's name, as `array` gives it.
 
-    The arrays are read by sub-selects, which hide their lengths from the planner: it plans for a handful of
-    rows whatever it is given, and so takes the plan that it has prepared. With lengths to look at it would
-    take groups of one or two for cheaper than that plan, and plan each statement anew.
+    The planner is to find the rows that these name by their primary key, one by one, whatever it knows of the
+    table and however many they are; and with one plan, prepared once. So the arrays are read by sub-selects,
+    which hide their lengths: else it would take groups of one or two for cheaper than what it has prepared,
+    and plan each of them anew. And the limit, which takes nothing away, has it expect a single row: of an
+    unknown limit it expects a tenth of what there is, and of an unknown array ten elements.
     """
-    arrays = [
-        select(bindparam(each, type_=ARRAY(type_))).scalar_subquery() for each, type_ in columns.items()
-    ]
-    made = func.unnest(*arrays).table_valued(*(column(each, type_) for each, type_ in columns.items()))
-    return made.render_derived(name=name)
+    arrays = {each: bindparam(each, type_=ARRAY(type_)) for each, type_ in columns.items()}
+    made = func.unnest(*(select(each).scalar_subquery() for each in arrays.values())).table_valued(
+        *(column(each, type_) for each, type_ in columns.items())
+    )
+    length = select(func.cardinality(next(iter(arrays.values())))).scalar_subquery()
+    return select(made.render_derived(name="arrays")).limit(length).subquery(name)
 
 
 def array(values: Iterable[object]) -> str:

@@ -110,10 +110,7 @@ class Landings(StoreBase):
             return self._land(landing, sealer)
 
     def _land(self, landing: Landing, sealer: Sealer) -> LandResult:
-        digests: list[bytes] = []
-        if landing.credentials.refresh_token is not None:
-            digests = sealer.digests(landing.credentials.refresh_token, landing.connection_id)
-        parameters = self._parameters(landing, digests, sealer)
+        parameters = self._parameters(landing, sealer)
         if landing.scope is None:
             version = self._groups.land(parameters)
             if version is not None:
@@ -125,10 +122,11 @@ class Landings(StoreBase):
         if version is not None:
             return Landed(version, was_alerted=False)
         with transaction(self._engine) as connection:
-            return self._land_otherwise(connection, landing, parameters, digests, sealer)
+            return self._land_otherwise(connection, landing, parameters, sealer)
 
-    def _parameters(self, landing: Landing, digests: list[bytes], sealer: Sealer) -> dict[str, Any]:
+    def _parameters(self, landing: Landing, sealer: Sealer) -> dict[str, Any]:
         connection_id, refresh = landing.connection_id, landing.credentials.refresh_token
+        digests = [] if refresh is None else sealer.digests(refresh, connection_id)
         schedule = landing.schedule
         access = sealer.seal(landing.credentials.access_token, token_ref("access_token", connection_id))
         parameters: dict[str, Any] = {
@@ -160,10 +158,10 @@ class Landings(StoreBase):
         connection: Connection,
         landing: Landing,
         parameters: dict[str, Any],
-        digests: list[bytes],
         sealer: Sealer,
     ) -> LandResult:
         """Land where alerts are to be resolved, or say why the answer does not land and keep it."""
+        digests = parameters["same_digests"]
         row = connection.execute(STANDING, parameters).one_or_none()
         if row is None:
             return Gone("missing")
