@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
-import psycopg
-import pytest
 from sqlalchemy import text
 
 from storage.tokens.landing import Landed
 from tests.storage.making import Bench, landing
+from tests.support.statements import executed
 
 
-def test_a_refresh_is_two_statements(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refresh_is_two_statements(bench: Bench) -> None:
     """Claim and landing are one statement each; no BEGIN or COMMIT goes over the wire."""
     connection_id = bench.new()
-    statements: list[tuple[str, bool]] = []
-    execute = psycopg.Cursor.execute
-
-    def counted(self: psycopg.Cursor, query: str | bytes, *rest: Any, **named: Any) -> psycopg.Cursor:
-        text = query.decode() if isinstance(query, bytes) else query
-        statements.append((text.split(maxsplit=2)[1], self.connection.autocommit))
-        return execute(self, query, *rest, **named)
-
-    monkeypatch.setattr(psycopg.Cursor, "execute", counted)
-    claimed = bench.claimed(connection_id)
-    bench.store.open(claimed)
-    result = bench.store.land(landing(claimed))
-    monkeypatch.undo()
+    with executed() as statements:
+        claimed = bench.claimed(connection_id)
+        bench.store.open(claimed)
+        result = bench.store.land(landing(claimed))
 
     assert isinstance(result, Landed)
-    assert statements == [("taken", True), ("answers", True)]
+    shown = [(statement.split(maxsplit=2)[1], commits) for statement, commits in statements]
+    assert shown == [("taken", True), ("answers", True)]
 
 
 def test_marks_and_claims_are_rewritten_in_place(bench: Bench) -> None:
