@@ -1,6 +1,7 @@
 """What a claim and a landing cost: each alone, and in groups.
 
     python -m benchmarks.statements [--seconds 4] [--pairs 3] [--threads 8 32] [--pause-ms 0 20] [--most 32]
+                                    [--lanes 1]
 
 Threads of one process claim due tokens and land answers on them, against a durable Postgres of their own;
 between claim and landing they pause as long as a provider would take. Rounds of the two ways take turns.
@@ -75,9 +76,9 @@ class Alone(Groups):
 class Counted(Groups):
     """Counts its groups by their sizes."""
 
-    def __init__(self, engine: Engine, *, most: int) -> None:
+    def __init__(self, engine: Engine, *, most: int, lanes: int) -> None:
         self.sizes: dict[str, list[int]] = {"claim": [], "landing": []}
-        super().__init__(engine, most=most)
+        super().__init__(engine, most=most, lanes=lanes)
 
     def _claim_all(self, group: list[WantedClaim]) -> list[ClaimedRow | None]:
         self.sizes["claim"].append(len(group))
@@ -96,6 +97,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[8, 32])
     parser.add_argument("--pause-ms", type=float, nargs="+", default=[0, 20], help="of the provider (0 20)")
     parser.add_argument("--most", type=int, default=32, help="in one group (32)")
+    parser.add_argument("--lanes", type=int, default=1, help="groups under way at once (1)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="evergrant-statements-") as folder:
         result = _run(Path(folder), given)
@@ -125,6 +127,7 @@ def _run(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
         "conditions": {**before, "load_average_at_the_end": conditions()["load_average"]},
         "connections": CONNECTIONS,
         "most": given.most,
+        "lanes": given.lanes,
         "rounds": rounds,
         "compared": [
             compared([one for one in rounds if (one["threads"], one["pause_ms"]) == (threads, pause)])
@@ -211,7 +214,7 @@ def _round(
     url: str, ids: Sequence[UUID], way: str, threads: int, pause: float, given: argparse.Namespace
 ) -> dict[str, Any]:
     engine = make_engine(url, pool_size=threads + 2, application_name="evergrant-statements")
-    groups: Groups = Alone(engine) if way == "alone" else Counted(engine, most=given.most)
+    groups: Groups = Alone(engine) if way == "alone" else Counted(engine, most=given.most, lanes=given.lanes)
     store = TokenStore(engine, _SEALER, groups)
     workers = [_Worker(store, ids[number::threads], pause / 1000) for number in range(threads)]
     with ThreadPoolExecutor(threads) as pool:

@@ -21,8 +21,8 @@ Request = TypeVar("Request")
 Outcome = TypeVar("Outcome")
 #: Seconds after which a group that is under way does not keep another one from beginning.
 PATIENCE: Final = 0.25
-#: How many groups may be under way at once, of which all but one hang.
-AT_ONCE: Final = 3
+#: How many groups that hang may be under way at once, beside those that do not.
+HANGING: Final = 2
 
 
 class GroupFailed(Exception):
@@ -57,7 +57,7 @@ class Combiner(Generic[Request, Outcome]):
         carry_out: Callable[[list[Request]], Sequence[Outcome]],
         *,
         most: int,
-        at_once: int = AT_ONCE,
+        lanes: int = 1,
         patience: float = PATIENCE,
     ) -> None:
         """Take what carries a group out.
@@ -66,10 +66,12 @@ class Combiner(Generic[Request, Outcome]):
             carry_out: Called on the leader's thread with 1 to `most` requests in the order in which they
                 came; returns as many outcomes in the same order, or raises, which fails the whole group.
             most: The most requests of a group.
+            lanes: How many groups are under way at once where none hangs.
+            patience: Seconds after which one hangs.
         """
         self._carry_out = carry_out
         self._most = most
-        self._at_once = at_once
+        self._lanes = lanes
         self._patience = patience
         self._lock = threading.Lock()
         self._waiting: deque[_Call[Request, Outcome]] = deque()
@@ -103,11 +105,9 @@ class Combiner(Generic[Request, Outcome]):
 
     def _lead_is_free(self) -> bool:
         """Say whether another group may begin; the lock is held."""
-        if not self._leaders:
-            return True
-        if len(self._leaders) >= self._at_once:
-            return False
-        return max(self._leaders.values()) <= time.monotonic() - self._patience
+        late = time.monotonic() - self._patience
+        hanging = sum(began <= late for began in self._leaders.values())
+        return len(self._leaders) - hanging < self._lanes and hanging <= HANGING
 
     def _wait(self, call: _Call[Request, Outcome]) -> None:
         """Wait until the call has its outcome, or the lead."""

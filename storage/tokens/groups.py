@@ -53,10 +53,10 @@ class WantedClaim:
 class Groups:
     """The groups of one store; thread-safe."""
 
-    def __init__(self, engine: Engine, *, most: int = MOST) -> None:
+    def __init__(self, engine: Engine, *, most: int = MOST, lanes: int = 1) -> None:
         self._engine = engine
-        self._claims = Combiner(self._claim_all, most=most)
-        self._landings = Combiner(self._land_all, most=most)
+        self._claims = Combiner(self._claim_all, most=most, lanes=lanes)
+        self._landings = Combiner(self._land_all, most=most, lanes=lanes)
 
     def claim(self, wanted: WantedClaim) -> ClaimedRow | None:
         """Claim together with whoever else does so at this moment; None: not in the group, claim alone.

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from storage.combining import Combiner, GroupFailed
+from storage.combining import HANGING, Combiner, GroupFailed
 from tests.support.waiting import eventually
 
 
@@ -170,14 +170,28 @@ def test_a_group_that_hangs_holds_nobody_up_for_long() -> None:
 def test_no_more_groups_hang_than_are_allowed() -> None:
     """Where everything hangs, the rest waits."""
     work = Work()
-    combiner: Combiner[int, int] = Combiner(work, most=1, at_once=2, patience=0.01)
+    combiner: Combiner[int, int] = Combiner(work, most=1, patience=0.01)
     work.gate.clear()
-    with ThreadPoolExecutor(4) as pool:
-        futures = [pool.submit(combiner.ask, number) for number in range(4)]
+    with ThreadPoolExecutor(6) as pool:
+        futures = [pool.submit(combiner.ask, number) for number in range(6)]
         try:
-            eventually(lambda: len(work.groups) == 2)
-            eventually(lambda: waiting(combiner) == 2)
-            assert len(work.groups) == 2
+            eventually(lambda: len(work.groups) == HANGING + 1)
+            eventually(lambda: waiting(combiner) == 6 - len(work.groups))
+            assert not combiner._lead_is_free()
         finally:
             work.gate.set()
-        assert sorted(future.result(60) for future in futures) == [0, 2, 4, 6]
+        assert sorted(future.result(60) for future in futures) == [0, 2, 4, 6, 8, 10]
+
+
+def test_as_many_groups_as_lanes_are_under_way() -> None:
+    """With two lanes the second caller does not wait for the first, and the third does."""
+    work = Work()
+    combiner: Combiner[int, int] = Combiner(work, most=8, lanes=2, patience=60)
+    work.gate.clear()
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(combiner.ask, number) for number in range(3)]
+        try:
+            eventually(lambda: (len(work.groups), waiting(combiner)) == (2, 1))
+        finally:
+            work.gate.set()
+        assert [future.result(60) for future in futures] == [0, 2, 4]
