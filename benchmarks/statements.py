@@ -137,11 +137,7 @@ def _run(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _sealer() -> Sealer:
-    return Sealer(KeyRing.parse(SecretStr(generate("k1"))))
-
-
-_SEALER: Final = _sealer()
+_SEALER: Final = Sealer(KeyRing.parse(SecretStr(generate("k1"))))
 
 
 def _due(now: datetime) -> Schedule:
