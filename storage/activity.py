@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import CTE, Connection, bindparam, func, insert, select
+from sqlalchemy import CTE, ColumnElement, Connection, bindparam, func, insert, select
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
 
 from storage.schema import activity
 
@@ -51,11 +53,25 @@ class Activity:
     detail: Mapping[str, object]
 
 
-def noting(changed: CTE) -> CTE:
+#: What a note needs of whoever writes it: `Note.parameters`, or columns of these names.
+NOTED: Final[dict[str, TypeEngine[Any]]] = {
+    "note_kind": activity.c.kind.type,
+    "note_code": activity.c.code.type,
+    "note_detail": JSONB(),
+    "note_attempt": activity.c.attempt_id.type,
+}
+
+
+def _parameter(name: str) -> ColumnElement[Any]:
+    return bindparam(name, type_=NOTED[name])
+
+
+def noting(changed: CTE, given: Callable[[str], ColumnElement[Any]] = _parameter) -> CTE:
     """Return the insert that records a change, one line for each row that `changed` really wrote.
 
     Args:
         changed: Returns connection_id, provider_id and version of the rows.
+        given: Where the statement has the parts of the note, by the names of `NOTED`.
     """
     return (
         insert(activity)
@@ -66,10 +82,7 @@ def noting(changed: CTE) -> CTE:
                 changed.c.connection_id,
                 changed.c.provider_id,
                 changed.c.version,
-                bindparam("note_kind", type_=activity.c.kind.type),
-                bindparam("note_code", type_=activity.c.code.type),
-                bindparam("note_detail", type_=JSONB),
-                bindparam("note_attempt", type_=activity.c.attempt_id.type),
+                *(given(name) for name in NOTED),
             ),
             # The other columns default on the server.
             include_defaults=False,

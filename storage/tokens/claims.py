@@ -15,12 +15,14 @@ from storage.engine import single
 from storage.schema import connections, tokens
 from storage.tokens.base import StoreBase
 from storage.tokens.claim_statements import CLAIM_RECOVERY, CLAIMS, ClaimKind
+from storage.tokens.groups import ClaimedRow, WantedClaim
 from storage.tokens.rows import (
     STATE_COLUMNS,
     Sealed,
     now_of,
     ref_of,
     sealed_of,
+    split,
     state_of,
     token_ref,
 )
@@ -94,6 +96,12 @@ def _claimed(row: Row[Any] | None) -> Claimed | None:
     return Claimed(ref_of(row), state_of(row), now_of(row), tuple(row.scope), sealed_of(row))
 
 
+def _claimed_in_group(row: ClaimedRow) -> Claimed:
+    state, (user_id, account_id, metadata, scope, now, access, refresh) = split(row)
+    ref = ConnectionRef(state.connection_id, user_id, state.provider_id, account_id, metadata)
+    return Claimed(ref, state, now, tuple(scope), Sealed(state.connection_id, access, refresh))
+
+
 def _never() -> bool:
     return False
 
@@ -123,6 +131,11 @@ class Claims(StoreBase):
             unless: Asked when the connection to Postgres is had, and the statement is about to be sent: True
                 claims nothing.
         """
+        if when.kind is ClaimKind.SCHEDULED:
+            row = self._groups.claim(WantedClaim(connection_id, attempt_id, owner, lease, unless))
+            if row is not None:
+                return _claimed_in_group(row)
+            # Being written by somebody else at this moment, or not to be had: alone one waits for the row.
         parameters = {
             "wanted_id": connection_id,
             "new_attempt": attempt_id,

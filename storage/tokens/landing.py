@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from sqlalchemy import (
@@ -100,6 +100,9 @@ class Landings(StoreBase):
         Status and lease do not matter: a late answer lands in a row that is in doubt or was declared dead,
         and resolves its alerts. May be repeated with the same landing any number of times.
 
+        Sealed on the caller's own thread, and then written together with whatever other threads have sealed
+        meanwhile. Its key counts as under way until the commit.
+
         Raises:
             ServiceUnavailable: Whether it landed is unknown; land it again.
         """
@@ -107,10 +110,11 @@ class Landings(StoreBase):
             return self._land(landing, sealer)
 
     def _land(self, landing: Landing, sealer: Sealer) -> LandResult:
-        digests: list[bytes] = []
-        if landing.credentials.refresh_token is not None:
-            digests = sealer.digests(landing.credentials.refresh_token, landing.connection_id)
-        parameters = self._parameters(landing, digests, sealer)
+        parameters = self._parameters(landing, sealer)
+        if landing.scope is None:
+            version = self._groups.land(parameters)
+            if version is not None:
+                return Landed(version, was_alerted=False)
         with single(self._auto) as connection:
             version = connection.execute(
                 LAND[False, landing.scope is not None], parameters
@@ -118,13 +122,14 @@ class Landings(StoreBase):
         if version is not None:
             return Landed(version, was_alerted=False)
         with transaction(self._engine) as connection:
-            return self._land_otherwise(connection, landing, parameters, digests, sealer)
+            return self._land_otherwise(connection, landing, parameters, sealer)
 
-    def _parameters(self, landing: Landing, digests: list[bytes], sealer: Sealer) -> dict[str, object]:
+    def _parameters(self, landing: Landing, sealer: Sealer) -> dict[str, Any]:
         connection_id, refresh = landing.connection_id, landing.credentials.refresh_token
+        digests = [] if refresh is None else sealer.digests(refresh, connection_id)
         schedule = landing.schedule
         access = sealer.seal(landing.credentials.access_token, token_ref("access_token", connection_id))
-        parameters: dict[str, object] = {
+        parameters: dict[str, Any] = {
             "wanted_id": connection_id,
             "of_grant": landing.grant_id,
             "presented_version": landing.presented_version,
@@ -152,11 +157,11 @@ class Landings(StoreBase):
         self,
         connection: Connection,
         landing: Landing,
-        parameters: dict[str, object],
-        digests: list[bytes],
+        parameters: dict[str, Any],
         sealer: Sealer,
     ) -> LandResult:
         """Land where alerts are to be resolved, or say why the answer does not land and keep it."""
+        digests = parameters["same_digests"]
         row = connection.execute(STANDING, parameters).one_or_none()
         if row is None:
             return Gone("missing")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any, Final
+from uuid import uuid4
 
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from storage.tokens.claims import ClaimCondition
+from storage.tokens.groups import WantedClaim
 from tests.protocol.rows import Spare, in_the_clear
 from tests.protocol.twins import INSTANTS, LEASE, Twins
 
@@ -74,6 +77,12 @@ def _compare_claims(twins: Twins) -> None:
         if taken:
             bench.set(twins.id, put_back, **before)
         assert taken == model.may_claim(when), when.kind
+    # The store asks alone where a group has not got the row; what the group itself says must be the same.
+    wanted = WantedClaim(twins.id, uuid4(), "test", LEASE, lambda: False)
+    taken = bench.store._groups.claim(wanted) is not None
+    if taken:
+        bench.set(twins.id, put_back, **before)
+    assert taken == model.may_claim(ClaimCondition.scheduled()), "in a group"
     seen = model.row.state.attempt_id
     taken = bench.recover(twins.id, seen=seen, lease=LEASE) is not None
     if taken:

@@ -18,8 +18,10 @@ from storage.importing import NewConnection
 from storage.tokens.claims import ClaimCondition, Claimed
 from storage.tokens.failing import FailureRecord
 from storage.tokens.landing import Landing
+from storage.tokens.store import TokenStore
 from tests.protocol.rows import Held, Row
 from tests.protocol.store import ModelStore
+from tests.storage.grouping import alone
 from tests.storage.making import Bench, pair
 
 #: Time passes in tens of seconds; every instant that decides anything ends in five. What the calls themselves
@@ -74,6 +76,7 @@ class Twins:
     log: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.alone = alone(self.bench)
         schedule = half_used()
         self.id = self.bench.new(self.name, schedule=schedule)
         nothing = TokenState(self.id, "acme", Status.DISCONNECTED, 0, uuid4())
@@ -126,9 +129,15 @@ class Twins:
         assert claimed.state.attempt_id is not None
         return claimed, held, claimed.state.attempt_id
 
+    def _store(self, number: int) -> TokenStore:
+        """The real store: every other time without groups."""
+        return self.alone if number % 2 else self.bench.store
+
     def claim(self, _: int, number: int) -> bool:
         when, attempt_id = self.conditions()[(0, 0, 0, 4, 1, 2, 3)[number % 7]], uuid4()
-        real = self.bench.claim(self.id, when, attempt_id=attempt_id, lease=LEASE)
+        real = self._store(number // 7).claim(
+            self.id, attempt_id=attempt_id, owner="test", lease=LEASE, when=when
+        )
         return self._both(real, self.model.claim(attempt_id=attempt_id, lease=LEASE, when=when))
 
     def recover(self, which: int, _: int) -> bool:
@@ -160,7 +169,7 @@ class Twins:
             keep_refresh=credentials.refresh_token is None,
             schedule=fresh(LIFE / 2 if number % 2 else -AGO),
         )
-        real = self.bench.store.land(landing)
+        real = self._store(number // 2).land(landing)
         assert real == self.model.land(replace(landing, grant_id=held.state.grant_id))
         return type(real).__name__
 

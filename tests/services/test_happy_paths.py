@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
-from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import event
 
 from domain.asks import Outcome
 from tests.services.simulated import REFRESHING, ROTATING
 from tests.services.world import DEMANDED, SCHEDULED, World
+from tests.support.statements import executed
 
 pytestmark = pytest.mark.servers
 
@@ -62,17 +61,11 @@ def test_the_hot_path_is_two_statements(world: World, provider_id: str) -> None:
     """A scheduled refresh claims and lands, and asks Postgres nothing else."""
     one, two = world.connect_many(provider_id, 2)
     world.refresh(one)  # warms what is cached for a second: the breakers
-    statements: list[str] = []
-
-    def count(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        statements.append(statement)
-
-    event.listen(world.services.engine, "before_cursor_execute", count)
-    result = world.refresh(two)
-    event.remove(world.services.engine, "before_cursor_execute", count)
+    with executed() as statements:
+        result = world.refresh(two)
 
     assert result.outcome is Outcome.REFRESHED
-    hot = [statement for statement in statements if "provider_holds" not in statement]
+    hot = [statement for statement, _ in statements if "provider_holds" not in statement]
     assert len(hot) == 2, hot
 
 

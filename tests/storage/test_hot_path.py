@@ -4,28 +4,24 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from storage.tokens.landing import Landed
 from tests.storage.making import Bench, landing
+from tests.support.statements import executed
 
 
 def test_a_refresh_is_two_statements(bench: Bench) -> None:
     """Claim and landing are one statement each; no BEGIN or COMMIT goes over the wire."""
     connection_id = bench.new()
-    statements: list[tuple[str, bool]] = []
-
-    def count(connection: object, cursor: object, statement: str, *_rest: object) -> None:
-        statements.append((statement.split(maxsplit=1)[0], cursor.connection.autocommit))  # type: ignore[attr-defined] # psycopg's
-
-    event.listen(bench.engine, "before_cursor_execute", count)
-    claimed = bench.claimed(connection_id)
-    bench.store.open(claimed)
-    result = bench.store.land(landing(claimed))
-    event.remove(bench.engine, "before_cursor_execute", count)
+    with executed() as statements:
+        claimed = bench.claimed(connection_id)
+        bench.store.open(claimed)
+        result = bench.store.land(landing(claimed))
 
     assert isinstance(result, Landed)
-    assert statements == [("UPDATE", True), ("WITH", True)]
+    shown = [(statement.split(maxsplit=2)[1], commits) for statement, commits in statements]
+    assert shown == [("taken", True), ("answers", True)]
 
 
 def test_marks_and_claims_are_rewritten_in_place(bench: Bench) -> None:

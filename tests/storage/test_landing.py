@@ -9,13 +9,14 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import Connection, event, text
+from sqlalchemy import text
 
 from domain.errors import ServiceUnavailable
 from domain.policy import PRESENTED_TWICE
 from domain.timing import LONGEST_UNDER_WAY
 from domain.token import Credentials, ReauthReason, Status
 from storage.alerts import AlertSpec, AlertStore
+from storage.direct import Direct
 from storage.engine import make_engine
 from storage.importing import Importer
 from storage.keys import KeyRing, generate
@@ -250,23 +251,24 @@ def test_a_changed_scope_is_stored_with_the_answer(bench: Bench) -> None:
     assert stored == ["read", "write"]
 
 
-def test_a_commit_whose_answer_was_lost_is_repeated_safely(bench: Bench) -> None:
+def test_a_commit_whose_answer_was_lost_is_repeated_safely(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The connection dies after the server has committed; the caller sees a failure, repeats, and is told."""
     connection_id = bench.new()
     answer = landing(bench.claimed(connection_id))
+    run = Direct.run
 
-    def cut(_connection: Connection, cursor: psycopg.Cursor, statement: str, *_rest: object) -> None:
-        if statement.startswith("WITH changed"):
-            cursor.connection.close()
-            raise psycopg.OperationalError("the connection is lost")
+    def cut(self: Direct, connection: psycopg.Connection, parameters: dict[str, object]) -> None:
+        run(self, connection, parameters)
+        # The server has executed, and in autocommit committed.
+        connection.close()
+        raise psycopg.OperationalError("the connection is lost")
 
-    # The server has executed, and in autocommit committed, when this is called.
-    event.listen(bench.engine, "after_cursor_execute", cut)
-    try:
-        with pytest.raises(ServiceUnavailable, match="the connection is lost"):
-            bench.store.land(answer)
-    finally:
-        event.remove(bench.engine, "after_cursor_execute", cut)
+    monkeypatch.setattr(Direct, "run", cut)
+    with pytest.raises(ServiceUnavailable, match="the connection is lost"):
+        bench.store.land(answer)
+    monkeypatch.undo()
 
     assert bench.store.land(answer) == AlreadyLanded(2)
     assert bench.kinds(connection_id).count("refreshed") == 1
