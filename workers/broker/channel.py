@@ -6,6 +6,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from queue import Empty
 from typing import Any, Final
@@ -43,7 +44,8 @@ class Channel(OneClient, redis.Channel):
         self._held: deque[Taken] = deque()
         #: Queues whose messages nobody acknowledges.
         self._untracked: set[str] = set()
-        self._lists: dict[tuple[str, ...], list[str]] = {}
+        #: By the order of the queues and the room: few of each come up.
+        self._wants: dict[tuple[tuple[str, ...], int], Wanted] = {}
         #: Whether the last look found all it had room for.
         self._more = True
         super().__init__(*arguments, **options)
@@ -81,14 +83,14 @@ class Channel(OneClient, redis.Channel):
 
     def _wanted(self, queues: Sequence[str], room: int) -> Wanted:
         order = tuple(dict.fromkeys(queues))
-        lists = self._lists.get(order)
-        if lists is None:
-            steps = self.priority_steps
-            lists = self._lists[order] = [
-                self.global_keyprefix + self._q_for_pri(queue, step) for step in steps for queue in order
-            ]
-        tracked = [self.ack_emulation and queue not in self._untracked for queue in order]
-        return Wanted(room, order, lists, not isinstance(self._queue_cycle, priority_cycle), tracked)
+        wanted = self._wants.get((order, room))
+        if wanted is None:
+            steps, prefix = self.priority_steps, self.global_keyprefix
+            lists = [prefix + self._q_for_pri(queue, step) for step in steps for queue in order]
+            fair = not isinstance(self._queue_cycle, priority_cycle)
+            tracked = [self.ack_emulation and queue not in self._untracked for queue in order]
+            wanted = self._wants[order, room] = Wanted(room, order, lists, fair, tracked)
+        return wanted
 
     def _deliver_held(self) -> bool:
         delivered = False
@@ -141,6 +143,7 @@ class Channel(OneClient, redis.Channel):
         if queue in self.active_fanout_queues:
             return
         (self._untracked.add if no_ack else self._untracked.discard)(queue)
+        self._wants.clear()
         self._more = True
         callbacks = self.connection._callbacks  # noqa: SLF001 - where kombu keeps them
         callbacks[queue] = partial(self._hand_over, callback, callbacks[queue], no_ack)
@@ -167,10 +170,7 @@ class Channel(OneClient, redis.Channel):
 
     def basic_get(self, queue: str, no_ack: bool = False, **_: Any) -> Any:  # noqa: ANN401 - a kombu message
         """Take one message of a queue, or give None."""
-        self._untracked.discard(queue)
-        wanted = self._wanted((queue,), 1)
-        if no_ack:
-            wanted = Wanted(1, wanted.queues, wanted.lists, wanted.fair, (False,))
+        wanted = replace(self._wanted((queue,), 1), tracked=[self.ack_emulation and not no_ack], packed=None)
         with self.borrowed_connection() as connection:
             taken = self._call(connection, wanted)
         for message in filter(None, map(self._message, taken)):

@@ -15,9 +15,9 @@ from redis.exceptions import NoScriptError
 #:
 #: KEYS: the unacked hash, its index, the list of what was set aside; then every queue's list, queue by queue,
 #: for the most urgent priority, then for the next.
-#: ARGV: how many to take; how many queues; 1 where the queues take turns, 0 where the first comes first;
-#: a digit a queue, 1 where its messages are acknowledged later; how many the list aside keeps; then the tags
-#: of what is acknowledged.
+#: ARGV: how many to take, 0 only acknowledges; how many queues; 1 where they take turns, 0 where the first
+#: comes first; a digit a queue, 1 where its messages are acknowledged later; how many the list aside keeps;
+#: then the tags of what is acknowledged.
 #: Returns three values a message: its queue's place, its tag, its text. The place is negative, the others
 #: empty, for one that was set aside.
 #:
@@ -31,7 +31,7 @@ for from = 6, #ARGV, 1000 do
     redis.call('ZREM', index, unpack(ARGV, from, to))
 end
 local reply = {}
-if room == 0 or queues == 0 then
+if room == 0 or redis.call('EXISTS', unpack(KEYS, 4)) == 0 then
     return reply
 end
 redis.call('HLEN', unacked)
@@ -140,25 +140,36 @@ class Script:
         # Redis names scripts so.
         self._name = hashlib.sha1(self._text, usedforsecurity=False).hexdigest()
 
-    def run(self, connection: Any, keys: Sequence[str], arguments: Sequence[Any]) -> Any:  # noqa: ANN401 - redis-py's connection, and whatever the script returns
+    def pack(self, connection: Any, keys: Sequence[str], arguments: Sequence[Any]) -> Any:  # noqa: ANN401 - redis-py's connection, and what it sends
+        """Give the call in the form in which it is sent, for calls that are repeated."""
+        return connection.pack_command("EVALSHA", self._name, len(keys), *keys, *arguments)
+
+    def run(
+        self,
+        connection: Any,  # noqa: ANN401 - redis-py's connection
+        keys: Sequence[str],
+        arguments: Sequence[Any],
+        *,
+        packed: Any = None,  # noqa: ANN401 - what `pack` gave
+    ) -> Any:  # noqa: ANN401 - whatever the script returns
         """Run the script on a connection that nobody else uses now, and return what it returns.
 
         A server that was restarted, failed over or had its scripts flushed does not know it and did nothing
         when it says so.
+
+        Args:
+            packed: The same call, packed before.
 
         Raises:
             redis.exceptions.RedisError: The connection failed, or the script. After a connection error
                 nobody knows whether it ran.
         """
         try:
-            return _ask(connection, "EVALSHA", self._name, len(keys), *keys, *arguments)
+            connection.send_packed_command(packed or self.pack(connection, keys, arguments))
+            return connection.read_response()
         except NoScriptError:
-            return _ask(connection, "EVAL", self._text, len(keys), *keys, *arguments)
-
-
-def _ask(connection: Any, *command: Any) -> Any:  # noqa: ANN401 - redis-py's connection
-    connection.send_command(*command)
-    return connection.read_response()
+            connection.send_command("EVAL", self._text, len(keys), *keys, *arguments)
+            return connection.read_response()
 
 
 take_script: Final = Script(TAKE)

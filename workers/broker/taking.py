@@ -25,9 +25,9 @@ class Places:
     aside: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wanted:
-    """From where to take, and how many.
+    """From where to take, and how many. Kept and used again by whoever takes.
 
     Attributes:
         room: At most so many messages; 0 only acknowledges.
@@ -35,6 +35,8 @@ class Wanted:
         lists: Every queue's list of the most urgent priority, then of the next.
         fair: The queues take turns; else a later one is asked when the earlier are empty.
         tracked: Of each queue, whether its messages wait in `unacked` until they are acknowledged.
+        packed: The call that only takes, as it was sent the first time. Looking into empty queues is most of
+            what an idle worker does.
     """
 
     room: int
@@ -42,8 +44,10 @@ class Wanted:
     lists: Sequence[str]
     fair: bool
     tracked: Sequence[bool]
+    packed: Any = None
 
 
+#: Takes nothing, and only acknowledges.
 NOTHING: Final = Wanted(0, (), (), fair=True, tracked=())
 
 
@@ -73,18 +77,13 @@ def take(connection: Any, places: Places, wanted: Wanted, acknowledged: Sequence
         redis.exceptions.RedisError: It may have been done all the same. Acknowledging again is harmless;
             what was taken comes back after the visibility timeout.
     """
-    reply = take_script.run(
-        connection,
-        (places.unacked, places.index, places.aside, *wanted.lists),
-        (
-            wanted.room,
-            len(wanted.queues),
-            int(wanted.fair),
-            "".join("1" if tracked else "0" for tracked in wanted.tracked),
-            KEPT_ASIDE,
-            *acknowledged,
-        ),
-    )
+    keys = (places.unacked, places.index, places.aside, *wanted.lists)
+    tracked = "".join("1" if tracked else "0" for tracked in wanted.tracked)
+    arguments = (wanted.room, len(wanted.queues), int(wanted.fair), tracked, KEPT_ASIDE, *acknowledged)
+    if not acknowledged and wanted.packed is None:
+        wanted.packed = take_script.pack(connection, keys, arguments)
+    packed = None if acknowledged else wanted.packed
+    reply = take_script.run(connection, keys, arguments, packed=packed)
     taken = []
     for at in range(0, len(reply), 3):
         place, tag, text = reply[at : at + 3]
