@@ -197,3 +197,31 @@ def test_an_idle_connection_that_the_server_ends_is_opened_again(broker: Broker)
         second = broker.publish("a", 1)
         consumer.arrived.get(timeout=30)
     assert consumer.numbers == [*first, *second]
+
+
+def test_closing_where_redis_refuses_ends_nobody(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said, and what was taken is still written down and comes back when it is overdue."""
+    numbers = broker.publish("a", 3)
+    consumer = Consumer(broker, OURS, ["a"])
+    consumer.turn()
+
+    def refused(*_: object, **__: object) -> None:
+        raise redis.ConnectionError
+
+    monkeypatch.setattr(redis.ConnectionPool, "get_connection", refused)
+    consumer.channel.close()
+    monkeypatch.undo()
+    assert broker.unacknowledged() == numbers
+    assert consumer.channel.closed
+
+
+def test_a_task_that_ends_after_its_channel_acknowledges_late(broker: Broker) -> None:
+    """Its message could not go back when the connection was lost, and need not come again."""
+    broker.publish("a", 1)
+    consumer = Consumer(broker, OURS, ["a"])
+    consumer.turn()
+    consumer.channel.do_restore = False
+    consumer.channel.close()
+    consumer.got[0].ack()
+
+    assert broker.unacknowledged() == []

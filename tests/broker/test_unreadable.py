@@ -83,18 +83,16 @@ def test_it_is_set_aside_and_the_next_one_arrives(
     assert SECRET not in said
 
 
-def test_only_the_newest_are_kept(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("texts", [["{1", "{2", "{3", "{4"], [with_body(f"abc{n}x") for n in "abcd"]])
+def test_only_the_newest_are_kept(broker: Broker, texts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A flood of them cannot fill Redis."""
     for module in (taking, giving_back):
         monkeypatch.setattr(module, "KEPT_ASIDE", 3)
-    broker.redis.lpush(
-        "a", *[f"{{{number}" for number in range(5)], *[with_body(f"abc{n}x") for n in range(2)]
-    )
-    consumer = Consumer(broker, OURS, ["a"])
-    consumer.turn()
+    broker.redis.lpush("a", *texts)
+    Consumer(broker, OURS, ["a"]).turn()
 
     assert broker.redis.llen("a") == 0
-    assert len(broker.aside()) == 3
+    assert broker.aside() == texts[:0:-1]
 
 
 @pytest.mark.parametrize("entry", ["{", json.dumps(["a text", "work", "a"]), json.dumps([1, 2])])
