@@ -203,7 +203,9 @@ def test_closing_where_redis_refuses_ends_nobody(broker: Broker, monkeypatch: py
     """It is said, and what was taken is still written down and comes back when it is overdue."""
     numbers = broker.publish("a", 3)
     consumer = Consumer(broker, OURS, ["a"])
+    consumer.connection.transport.cycle.join(_NoLoop(), None)
     consumer.turn()
+    consumer.got[0].ack()
 
     def refused(*_: object, **__: object) -> None:
         raise redis.ConnectionError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from queue import Empty
@@ -72,8 +72,10 @@ class Channel(OneClient, redis.Channel):
 
     def _call(self, connection: Any, wanted: Wanted) -> list[Taken]:  # noqa: ANN401 - redis-py's connection
         owed: list[str] = []
-        while self._owed and len(owed) < MOST_ACKNOWLEDGED:
-            owed.append(self._owed.popleft())
+        with suppress(IndexError):
+            # Another thread may send the last one meanwhile.
+            while len(owed) < MOST_ACKNOWLEDGED:
+                owed.append(self._owed.popleft())
         try:
             return take(connection, self.places, wanted, owed)
         except BaseException:
@@ -164,7 +166,7 @@ class Channel(OneClient, redis.Channel):
 
     def _basic_cancel(self, consumer_tag: str) -> None:
         super()._basic_cancel(consumer_tag)
-        if not self._active_queues and self._owed:
+        if not self._active_queues and self._owed and not self.closed:
             # A worker that stops takes no turns any more, and may still wait for its tasks for long.
             self._flush()
 
@@ -173,6 +175,8 @@ class Channel(OneClient, redis.Channel):
         wanted = replace(self._wanted((queue,), 1), tracked=[self.ack_emulation and not no_ack], packed=None)
         with self.borrowed_connection() as connection:
             taken = self._call(connection, wanted)
+        with self.conn_or_acquire() as client:
+            self._maybe_update_queues_expire(client, queue)
         for message in filter(None, map(self._message, taken)):
             if not no_ack:
                 keep(self.qos, message)
