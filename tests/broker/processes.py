@@ -46,13 +46,13 @@ class Works:
         self.sent |= numbers
         return numbers
 
-    def start(self, *, threads: int = 8) -> Running:
+    def start(self, *options: str, threads: int = 8) -> Running:
         """Start a worker, and give it when it is ready."""
         name = f"worker-{len(self._workers)}"
         log = self._folder / f"{name}.log"
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.broker.app", "--concurrency", str(threads)],
+                [sys.executable, "-m", "tests.broker.app", "--concurrency", str(threads), *options],
                 env=bare_environment(TEST_REDIS_URL=self.url),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
