@@ -7,6 +7,7 @@ from celery import Celery, signals
 from services.settings import Settings
 from services.wiring import Servers
 from workers import logs
+from workers.broker.transport import BatchingAMQP
 from workers.celery_config import celery_settings
 
 
@@ -15,7 +16,7 @@ def make_app(settings: Settings, servers: Servers) -> Celery:
     # Celery configures logging of its own unless somebody takes the signal.
     signals.setup_logging.connect(_keep_our_logs, weak=False)
     logs.configure(settings)
-    app = Celery("evergrant", set_as_current=True)
+    app = Celery("evergrant", amqp=BatchingAMQP, set_as_current=True)
     app.conf.update(celery_settings(servers))
     app.loader.import_default_modules()
     return app

@@ -1,0 +1,1 @@
+"""How our processes use Redis as Celery's broker: in batches, atomically, beside stock kombu."""
