@@ -93,13 +93,16 @@ class Deployment:
         if done.returncode != 0:
             raise SystemExit(f"migrate failed: {done.stdout}{done.stderr}")
 
-    def worker(self, name: str, queues: str, threads: int) -> subprocess.Popen[bytes]:
-        """Start a worker of ours and wait until its loop runs."""
+    def worker(
+        self, name: str, queues: str, threads: int, *, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a worker of ours and wait until its loop runs; `environment` None: the deployment's own."""
         alive = heartbeat_file(DataFolder(self.data), name)
         alive.unlink(missing_ok=True)
         process = self.run(
-            [*_EVERGRANT, "worker", "--name", name, "--queues", queues, "--threads", str(threads)], name=name
-        )
+            [*_EVERGRANT, "worker", "--name", name, "--queues", queues, "--threads", str(threads)],
+            name=name, environment=environment,
+        )  # fmt: skip
         await_true(alive.exists, _START_SECONDS, f"worker {name} did not start; see {self._log(name)}")
         return process
 

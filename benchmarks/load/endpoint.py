@@ -1,6 +1,7 @@
 """A token endpoint that costs next to nothing, so that a benchmark measures its client.
 
     python -m benchmarks.load.endpoint --port N [--p50 SECONDS --p99 SECONDS] [--hang SECONDS] [--status 429]
+                                       [--trouble SHARE STATUS ERROR]...
 
 Every POST is answered with new tokens over a kept-alive connection. It remembers nothing and judges nothing:
 what a provider does is the simulator's business.
@@ -13,6 +14,7 @@ import asyncio
 import math
 import random
 import signal
+from collections.abc import Sequence
 from itertools import count
 from typing import Final
 
@@ -24,9 +26,9 @@ _PAD: Final = "t" * 200
 class _Connection(asyncio.Protocol):
     numbers = count()
 
-    def __init__(self, delay: Delay, status: int) -> None:
+    def __init__(self, delay: Delay, luck: Luck) -> None:
         self._delay = delay
-        self._status = status
+        self._luck = luck
         self._received = b""
         self._transport: asyncio.Transport | None = None
 
@@ -53,15 +55,16 @@ class _Connection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return
         number = next(self.numbers)
-        if self._status == 200:
+        status, error, more = self._luck()
+        if status == 200:
             body = (
                 f'{{"access_token":"{_PAD}{number:012d}","refresh_token":"{_PAD[:90]}{number:012d}",'
                 '"token_type":"Bearer","expires_in":3600}'
             ).encode()
             head = b"HTTP/1.1 200 OK\r\n"
         else:
-            body = b'{"error":"temporarily_unavailable"}'
-            head = f"HTTP/1.1 {self._status} Trouble\r\nRetry-After: 30\r\n".encode()
+            body = f'{{"error":"{error}"}}'.encode()
+            head = f"HTTP/1.1 {status} Trouble\r\n{more}".encode()
         self._transport.write(
             head + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         )
@@ -79,9 +82,27 @@ class Delay:
         return self._p50 * math.exp(self._sigma * random.gauss(0, 1)) if self._sigma else self._p50
 
 
-async def _serve(port: int, delay: Delay, status: int) -> None:
+class Luck:
+    """What an answer is: always one status, or new tokens with some share of troubles."""
+
+    def __init__(self, status: int, troubles: Sequence[tuple[float, int, str]] = ()) -> None:
+        """Take (share of all answers, status, OAuth error code) of each trouble."""
+        self._usual = (status, "temporarily_unavailable", "Retry-After: 30\r\n")
+        self._troubles = troubles
+
+    def __call__(self) -> tuple[int, str, str]:
+        """Draw a status, an error's code, and further header lines."""
+        draw = random.random() if self._troubles else 1.0  # noqa: S311 - chance, not a secret
+        for share, status, error in self._troubles:
+            if draw < share:
+                return status, error, ""
+            draw -= share
+        return self._usual
+
+
+async def _serve(port: int, delay: Delay, luck: Luck) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(delay, status), "127.0.0.1", port, backlog=1024)
+    server = await loop.create_server(lambda: _Connection(delay, luck), "127.0.0.1", port, backlog=1024)
     ending = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ending.set)
     await ending.wait()
@@ -95,8 +116,13 @@ def main() -> None:
     parser.add_argument("--p50", type=float, default=0.0, help="seconds that an answer takes (0)")
     parser.add_argument("--p99", type=float, default=None, help="with --p50: log-normal")
     parser.add_argument("--status", type=int, default=200)
+    parser.add_argument(
+        "--trouble", nargs=3, action="append", default=[], metavar=("SHARE", "STATUS", "ERROR"),
+        help="answer so large a share of the calls with this instead, such as 0.05 400 invalid_grant",
+    )  # fmt: skip
     given = parser.parse_args()
-    asyncio.run(_serve(given.port, Delay(given.p50, given.p99), given.status))
+    luck = Luck(given.status, [(float(share), int(status), error) for share, status, error in given.trouble])
+    asyncio.run(_serve(given.port, Delay(given.p50, given.p99), luck))
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def test_scopes_whose_calls_are_old_are_forgotten() -> None:
 
 
 def test_what_is_young_is_kept_when_old_scopes_are_forgotten() -> None:
-    """Four failures in the last minute make the fifth one the end, although others were forgotten meanwhile."""
+    """Four failures in the last minute and a fifth one are an outage, although others were forgotten."""
     known = RecentByScope()
     known.note("gone", ok=False, at=0)
     for at in (50, 55, 59, 61):
