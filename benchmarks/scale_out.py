@@ -22,7 +22,7 @@ from typing import Any, Final
 from benchmarks.conditions import conditions
 from benchmarks.load.deployment import ROOT, opened
 from benchmarks.load.draining import Drains, Fleet
-from benchmarks.load.far import far_away
+from benchmarks.load.far import exchange_ms, far_away
 from benchmarks.load.verdict import compared, next_bounds
 
 RESULT: Final = ROOT / "benchmarks" / "results" / "scale_out.json"
@@ -99,12 +99,14 @@ def distance(drains: Drains, rounds: int) -> Iterator[dict[str, Any]]:
     for number in range(rounds):
         for trip, threads, servers in DISTANCES:
             with far_away(drains.deployment, trip, servers) as environment:
+                measured = {server: round(exchange_ms(environment, server), 2) for server in servers}
                 drained = drains.drain(Fleet(1, threads, environment))
             yield {
                 "round": number + 1,
                 "round_trip_ms": trip * 1000,
                 "threads": threads,
                 "far": list(servers),
+                "exchange_ms": measured,
                 **drained,
             }
 

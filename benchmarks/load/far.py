@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from statistics import median
 from typing import Final
 from urllib.parse import urlsplit
+
+import psycopg
+import redis
 
 from benchmarks.load.deployment import Deployment, await_true, stop
 from workers.supervision.ports import LOOPBACK, accepts_connections, free_port
@@ -40,3 +45,21 @@ def far_away(
         yield environment
     finally:
         stop(relay)
+
+
+def exchange_ms(environment: Mapping[str, str], server: str) -> float:
+    """Return how long one question and its answer take from such a worker, in ms: the median of a hundred."""
+    taken = []
+    if server == "redis":
+        with redis.Redis.from_url(environment[_VARIABLES[server]]) as client:
+            for _ in range(100):
+                began = time.perf_counter()
+                client.ping()
+                taken.append(time.perf_counter() - began)
+    else:
+        with psycopg.connect(environment[_VARIABLES[server]], autocommit=True) as connection:
+            for _ in range(100):
+                began = time.perf_counter()
+                connection.execute("SELECT 1")
+                taken.append(time.perf_counter() - began)
+    return median(taken) * 1000

@@ -26,6 +26,11 @@ def compared(rows: Sequence[Mapping[str, Any]], *, by: Sequence[str]) -> list[di
 def _medians(group: Sequence[Mapping[str, Any]], by: Sequence[str]) -> dict[str, Any]:
     first = group[0]
     found: dict[str, Any] = {name: first[name] for name in by}
+    if "exchange_ms" in first:
+        found["exchange_ms"] = {
+            server: round(median(row["exchange_ms"][server] for row in group), 2)
+            for server in first["exchange_ms"]
+        }
     for name in _FIGURES:
         values = [row[name] for row in group if row.get(name) is not None]
         found[name] = round(median(values), 3) if values else None
