@@ -23,7 +23,9 @@ from tasks.names import REFRESH
 from workers.embedded.layout import DataFolder
 
 PROVIDER: Final = "bench"
+#: So long is a drain measured at most; one that must reach every token has longer.
 _MOST_SECONDS: Final = 12.0
+_WHOLE_SECONDS: Final = 90.0
 _LINES: Final = """
     INSERT INTO activity (at, connection_id, provider_id, kind, attempt_id, version, detail)
     SELECT now() - (%(count)s - n) * interval '3 milliseconds', stored.ids[1 + n %% cardinality(stored.ids)],
@@ -49,7 +51,8 @@ class Drains:
         self.deployment = deployment
         self._messages = messages
         self._url = deployment.servers.postgres.url
-        self._configure(wal_compression="off")
+        self._compression = "off"
+        self._restart()
         token_url, self._endpoint = deployment.endpoint()
         deployment.define({PROVIDER: token_url}, lifetime=3600, more="max_concurrency = 200")
         deployment.migrate()
@@ -67,24 +70,34 @@ class Drains:
         """Draw the tokens of one drain."""
         return random.sample(self._ids, min(self._messages, len(self._ids)))
 
-    def restart(self, *, wal_compression: str) -> None:
-        """Restart Postgres, which ends in a checkpoint: each page is written whole at its next change."""
-        self._configure(wal_compression=wal_compression)
+    def compress(self, how: str) -> None:
+        """Have whole pages compressed in the WAL, from the next cold drain on."""
+        self._compression = how
 
-    def _configure(self, *, wal_compression: str) -> None:
+    def _restart(self) -> None:
+        """Restart Postgres, which ends in a checkpoint: each page is written whole at its next change."""
         server = self.deployment.servers.postgres
         server.stop()
         local = DataFolder(self.deployment.folder / "servers").postgres / "local.conf"
-        local.write_text(f"track_wal_io_timing = on\nwal_compression = {wal_compression}\n", encoding="utf-8")
+        local.write_text(
+            f"track_wal_io_timing = on\nwal_compression = {self._compression}\n", encoding="utf-8"
+        )
         local.chmod(0o644)
         server.start()
 
-    def drain(self, fleet: Fleet, *, ids: Sequence[UUID] | None = None) -> dict[str, Any]:
-        """Publish, start the workers, set the messages free, and measure until most of them are gone."""
+    def drain(self, fleet: Fleet, *, ids: Sequence[UUID] | None = None, cold: bool = False) -> dict[str, Any]:
+        """Publish, start the workers, set the messages free, and measure until most of them are gone.
+
+        Args:
+            ids: Of the tokens; None: they are drawn. Those that are named are refreshed nearly all.
+            cold: Right after a checkpoint, so that each page that is changed is written whole.
+        """
         chosen = self.drawn() if ids is None else ids
         waves = Waves(self.deployment)
         waves.publish([Piece(connection_id, PROVIDER) for connection_id in chosen])
         waves.close()
+        if cold:
+            self._restart()
         # Workers take seconds to start: the first would have emptied the queue before the last one stands.
         aside = f"{REFRESH}.aside"
         self._redis.rename(REFRESH, aside)
@@ -101,10 +114,11 @@ class Drains:
             "redis": self.deployment.server_processes("redis"),
             "endpoint": [psutil.Process(self._endpoint.pid)],
         }
+        at_most = _MOST_SECONDS if ids is None else _WHOLE_SECONDS
         try:
             with Waits(self._url) as waits:
                 self._redis.rename(aside, REFRESH)
-                drained = watch(self._redis, REFRESH, len(chosen), groups, at_most=_MOST_SECONDS)
+                drained = watch(self._redis, REFRESH, len(chosen), groups, at_most=at_most)
         finally:
             for worker in workers:
                 stop(worker)

@@ -20,9 +20,12 @@ _COUNTERS: Final = """
 """
 _REFRESHED: Final = "SELECT count(*) FROM activity WHERE id > %s AND kind = 'refreshed'"
 _SIZES: Final = """
-    SELECT c.relname, c.relkind, pg_relation_size(c.oid), c.reltuples
-      FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = c.oid
-     WHERE coalesce(i.indrelid, c.oid) = ANY (ARRAY['tokens'::regclass, 'connections', 'activity'])
+    SELECT c.relname, pg_relation_size(c.oid), t.reltuples, t.relname
+      FROM pg_class t
+      LEFT JOIN pg_index i ON i.indrelid = t.oid
+      JOIN pg_class c ON c.oid = t.oid OR c.oid = i.indexrelid
+     WHERE t.oid = ANY (ARRAY['tokens'::regclass, 'connections', 'activity'])
+     GROUP BY 1, 2, 3, 4
 """
 
 
@@ -92,14 +95,18 @@ class Ledger:
             **redis_of(before, after, refreshed),
         }
 
-    def sizes(self) -> dict[str, dict[str, float]]:
-        """Return the size of each table and index in bytes a row; of indexes as the planner last counted."""
+    def sizes(self) -> dict[str, dict[str, Any]]:
+        """Return how large each table and index is, and how many bytes that is for a row of its table."""
         with psycopg.connect(self._url, autocommit=True) as connection:
             connection.execute("ANALYZE tokens, connections, activity")
             rows = connection.execute(_SIZES).fetchall()
         return {
-            name: {"megabytes": round(size / 1024**2, 1), "bytes_a_row": round(size / max(1.0, tuples))}
-            for name, _, size, tuples in sorted(rows)
+            name: {
+                "of": table,
+                "megabytes": round(size / 1024**2, 1),
+                "bytes_a_row": round(size / max(1.0, tuples)),
+            }
+            for name, size, tuples, table in sorted(rows)
         }
 
 
