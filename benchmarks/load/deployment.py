@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -131,13 +132,18 @@ class Deployment:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Deployment]:
-    """Start Postgres and Redis with our durable settings; stop everything at the end."""
+    """Start Postgres and Redis with our durable settings; stop everything at the end, SIGTERM included."""
+    signal.signal(signal.SIGTERM, _end)
     with ExitStack() as stack:
         claimed = stack.enter_context(claim_folder(folder / "servers"))
         servers = Servers(claimed, Record())
         stack.callback(servers.stop)
         servers.start()
         yield Deployment(folder, servers, stack)
+
+
+def _end(_signal: int, _frame: object) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -28,6 +28,7 @@ class _End(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         #: Received before the connection on this side was made.
         self._early: list[bytes] = []
+        self._over = False
         self._waiting: deque[Callable[[], None]] = deque()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -36,6 +37,8 @@ class _End(asyncio.Protocol):
         for data in self._early:
             transport.write(data)
         self._early.clear()
+        if self._over:
+            transport.close()
 
     def data_received(self, data: bytes) -> None:
         if self.peer is not None:
@@ -66,6 +69,7 @@ class _End(asyncio.Protocol):
 
     def close(self) -> None:
         """End the connection here, after what was written."""
+        self._over = True
         if self._transport is not None:
             self._transport.close()
 
