@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
@@ -18,7 +17,7 @@ import structlog
 
 from domain.backoff import backoff
 from domain.errors import ProviderError, ServiceUnavailable
-from domain.outage import FAILURES_TO_OPEN, RecentCalls
+from domain.outage import FAILURES_TO_OPEN, RecentByScope
 from domain.policy import HoldReason, hold_reason
 from services import alerts
 from services.scopes import Scope
@@ -45,7 +44,7 @@ class Breakers:
         self._clock = clock
         self._lock = threading.Lock()
         self._reading = threading.Lock()
-        self._recent: defaultdict[str, RecentCalls] = defaultdict(RecentCalls)
+        self._recent = RecentByScope()
         self._known: dict[str, Hold] = {}
         #: What all tenants share -> their failures since the last success, and whose they were.
         self._troubled: dict[str, tuple[int, frozenset[str | None]]] = {}
@@ -183,20 +182,16 @@ class Breakers:
             with self._lock:
                 self._known = {key: hold for key, hold in self._known.items() if key != scope.key}
                 # What failed before it was open must not speak against what comes now.
-                self._recent.pop(scope.key, None)
+                self._recent.forget(scope.key)
             log.info("provider_hold_closed", scope=scope.key, provider=scope.provider_id)
 
     def _note_success(self, scope: Scope) -> None:
         """Remember a call that was answered. Under the lock."""
         if scope.tenant is None:
-            self._recent[scope.key].note(ok=True, at=self._clock())
-            return
-        # There may be as many scopes as a provider has tenants: those without trouble are not remembered.
-        recent = self._recent.get(scope.key)
-        if recent is not None:
-            recent.note(ok=True, at=self._clock())
-            if recent.all_ok:
-                del self._recent[scope.key]
+            self._recent.note(scope.key, ok=True, at=self._clock())
+        else:
+            # There may be as many scopes as a provider has tenants: those without trouble are not remembered.
+            self._recent.note_success_after_trouble(scope.key, at=self._clock())
 
     def failed(
         self,
@@ -216,9 +211,8 @@ class Breakers:
             certain: It opens the breaker, whatever was before it.
         """
         with self._lock:
-            recent = self._recent[scope.key]
-            recent.note(ok=False, at=self._clock())
-            down = recent.is_down(now=self._clock())
+            at = self._clock()
+            down = self._recent.note(scope.key, ok=False, at=at).is_down(now=at)
             hold = self._known.get(scope.key)
             probed = self._was_probing(scope.key) is not None
         if hold is not None and hold.held_until > hold.now and not probed and retry_after is None:

@@ -193,6 +193,8 @@ class Incidents:
                     return None
         census = self._store.census(group, window=WINDOW, worth=LEAST_REFUSED)
         with self._lock:
+            # Scopes come and go with the tenants: a count that nobody believes any more is not kept either.
+            self._counted = {key: each for key, each in self._counted.items() if now - each.at < CENSUS_KEPT}
             if census.refused >= LEAST_REFUSED:
                 self._counted[group.scope] = _Counted(census, now)
             else:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Engine, func, null, select, update
+from sqlalchemy import Engine, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from storage.alerts import AlertSpec, open_alert, resolve_cause
@@ -135,14 +135,12 @@ class HoldStore:
             called_at: When the call began whose success is the reason.
             cause: Of the alert that is resolved in the same transaction; None resolves nothing.
         """
-        closing = (
-            update(provider_holds)
-            .where(
-                provider_holds.c.scope == scope,
-                provider_holds.c.held_until.is_not(None),
-                provider_holds.c.updated_at <= called_at,
-            )
-            .values(held_until=null(), opened_at=null(), failures=0, updated_at=func.clock_timestamp())
+        # Gone, not kept as closed: there may be as many scopes as a provider has tenants, and every worker
+        # reads the table once a second.
+        closing = delete(provider_holds).where(
+            provider_holds.c.scope == scope,
+            provider_holds.c.held_until.is_not(None),
+            provider_holds.c.updated_at <= called_at,
         )
         with transaction(self._engine) as connection:
             closed = connection.execute(closing).rowcount == 1

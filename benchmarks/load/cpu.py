@@ -20,8 +20,21 @@ class Used:
 
 
 def used(groups: Mapping[str, Sequence[psutil.Process]]) -> Used:
-    """Look at groups of processes; those that are gone count for nothing."""
-    return Used({name: sum(_of(process) for process in group) for name, group in groups.items()})
+    """Look at groups of processes and all that they have started; those that are gone count for nothing.
+
+    Postgres has a process for each session, most of which begin only when there is work.
+    """
+    return Used({name: sum(map(_of, _families(group))) for name, group in groups.items()})
+
+
+def _families(group: Sequence[psutil.Process]) -> set[psutil.Process]:
+    found = set(group)
+    for process in group:
+        try:
+            found.update(process.children(recursive=True))
+        except psutil.NoSuchProcess:
+            continue
+    return found
 
 
 def _of(process: psutil.Process) -> float:
@@ -29,4 +42,5 @@ def _of(process: psutil.Process) -> float:
         times = process.cpu_times()
     except psutil.NoSuchProcess:
         return 0.0
-    return float(times.user + times.system)
+    # Of children that have ended, too: their time is their parent's from then on.
+    return float(times.user + times.system + times.children_user + times.children_system)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -93,13 +94,16 @@ class Deployment:
         if done.returncode != 0:
             raise SystemExit(f"migrate failed: {done.stdout}{done.stderr}")
 
-    def worker(self, name: str, queues: str, threads: int) -> subprocess.Popen[bytes]:
-        """Start a worker of ours and wait until its loop runs."""
+    def worker(
+        self, name: str, queues: str, threads: int, *, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a worker of ours and wait until its loop runs; `environment` None: the deployment's own."""
         alive = heartbeat_file(DataFolder(self.data), name)
         alive.unlink(missing_ok=True)
         process = self.run(
-            [*_EVERGRANT, "worker", "--name", name, "--queues", queues, "--threads", str(threads)], name=name
-        )
+            [*_EVERGRANT, "worker", "--name", name, "--queues", queues, "--threads", str(threads)],
+            name=name, environment=environment,
+        )  # fmt: skip
         await_true(alive.exists, _START_SECONDS, f"worker {name} did not start; see {self._log(name)}")
         return process
 
@@ -128,13 +132,18 @@ class Deployment:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Deployment]:
-    """Start Postgres and Redis with our durable settings; stop everything at the end."""
+    """Start Postgres and Redis with our durable settings; stop everything at the end, SIGTERM included."""
+    signal.signal(signal.SIGTERM, _end)
     with ExitStack() as stack:
         claimed = stack.enter_context(claim_folder(folder / "servers"))
         servers = Servers(claimed, Record())
         stack.callback(servers.stop)
         servers.start()
         yield Deployment(folder, servers, stack)
+
+
+def _end(_signal: int, _frame: object) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

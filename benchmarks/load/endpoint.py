@@ -1,7 +1,8 @@
 """A token endpoint that costs next to nothing, so that what is measured is the one who asks.
 
     python -m benchmarks.load.endpoint --port 0 [--latency-ms 50 | --p50-ms 200 --p99-ms 1000]
-                                       [--answer 503=0.01 --answer 429=0.02] [--lifetime 3600]
+                                       [--answer 503=0.01 --answer 400:invalid_grant=0.02]
+                                       [--retry-after 30] [--lifetime 3600]
 
 One thread on sockets, HTTP/1.1 with keep-alive. Every POST is answered with a new pair of tokens, or with the
 status that was drawn; nothing of the request is judged or kept. ``GET /count`` tells how many were answered.
@@ -87,7 +88,8 @@ class Endpoint:
         *,
         port: int = 0,
         latency: Callable[[], float] | None = None,
-        statuses: Sequence[tuple[int, float]] = (),
+        answers: Sequence[tuple[int, str, float]] = (),
+        retry_after: int | None = None,
         lifetime: int = 3600,
     ) -> None:
         """Open the port.
@@ -95,14 +97,17 @@ class Endpoint:
         Args:
             port: 0 takes any free one.
             latency: As `latency_of`.
-            statuses: Status and its share of all answers; the rest brings tokens.
+            answers: Status, OAuth error and their share of all answers; the rest brings tokens.
+            retry_after: Seconds that all of these ask to be left alone; None: they do not say.
             lifetime: Of the access tokens, in seconds.
         """
         self._listener = socket.create_server(("127.0.0.1", port), backlog=1024)
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
         self._latency = latency
-        self._statuses = [(status, share, _refusal(status)) for status, share in statuses]
+        self._refusals = [
+            (status, share, _refusal(status, error, retry_after)) for status, error, share in answers
+        ]
         self._tokens = _token_answer(lifetime)
         self._numbers = count(random.getrandbits(48))
         self._selector = selectors.DefaultSelector()
@@ -173,8 +178,8 @@ class Endpoint:
     def _answer(self, head: bytes) -> bytes:
         if not head.startswith(b"POST "):
             return _http(200, json.dumps(self._answered).encode())
-        drawn = random.random() if self._statuses else 1.0  # noqa: S311 - a load, not a secret
-        for status, share, refusal in self._statuses:
+        drawn = random.random() if self._refusals else 1.0  # noqa: S311 - a load, not a secret
+        for status, share, refusal in self._refusals:
             drawn -= share
             if drawn < 0:
                 self._answered[str(status)] += 1
@@ -190,9 +195,9 @@ def _send(connection: _Connection, answer: bytes) -> None:
         connection.sock.send(answer)
 
 
-def _http(status: int, body: bytes) -> bytes:
+def _http(status: int, body: bytes, more: str = "") -> bytes:
     head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"
-    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    return f"{head}{more}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def _token_answer(lifetime: int) -> bytes:
@@ -206,8 +211,9 @@ def _token_answer(lifetime: int) -> bytes:
     return _http(200, json.dumps(tokens).encode()).replace(b"#" * 64, b"%064x")
 
 
-def _refusal(status: int) -> bytes:
-    return _http(status, json.dumps({"error": _ERRORS.get(status, "temporarily_unavailable")}).encode())
+def _refusal(status: int, error: str, retry_after: int | None) -> bytes:
+    more = "" if retry_after is None else f"Retry-After: {retry_after}\r\n"
+    return _http(status, json.dumps({"error": error}).encode(), more)
 
 
 @contextmanager
@@ -230,9 +236,10 @@ def endpoint_process(*arguments: str) -> Iterator[int]:
         process.communicate()
 
 
-def _share(text: str) -> tuple[int, float]:
-    status, _, share = text.partition("=")
-    return int(status), float(share)
+def _share(text: str) -> tuple[int, str, float]:
+    what, _, share = text.partition("=")
+    status, _, error = what.partition(":")
+    return int(status), error or _ERRORS.get(int(status), "temporarily_unavailable"), float(share)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -242,8 +249,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--latency-ms", type=float, help="of every answer (none)")
     parser.add_argument("--p50-ms", type=float, help="median of a log-normal latency; with --p99-ms")
     parser.add_argument("--p99-ms", type=float, help="its 99th percentile")
-    parser.add_argument("--answer", type=_share, action="append", default=[], metavar="STATUS=SHARE",
+    parser.add_argument("--answer", type=_share, action="append", default=[], metavar="STATUS[:ERROR]=SHARE",
                         help="answer this share with it, such as 503=0.01; may be repeated")  # fmt: skip
+    parser.add_argument("--retry-after", type=int, help="seconds that refusals ask to be left alone (none)")
     parser.add_argument("--lifetime", type=int, default=3600, help="of access tokens, in seconds (3600)")
     given = parser.parse_args(arguments)
     if (given.p50_ms is None) != (given.p99_ms is None):
@@ -251,7 +259,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     endpoint = Endpoint(
         port=given.port,
         latency=latency_of(given.latency_ms, given.p50_ms, given.p99_ms),
-        statuses=given.answer,
+        answers=given.answer,
+        retry_after=given.retry_after,
         lifetime=given.lifetime,
     )
     signal.signal(signal.SIGTERM, endpoint.stop)

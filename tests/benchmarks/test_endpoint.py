@@ -34,6 +34,13 @@ def ask(connection: HTTPConnection) -> tuple[int, dict[str, Any]]:
     return response.status, json.loads(response.read())
 
 
+def ask_for(connection: HTTPConnection, header: str) -> str | None:
+    connection.request("POST", "/token", body=b"")
+    response = connection.getresponse()
+    response.read()
+    return response.getheader(header)
+
+
 def test_every_answer_brings_another_pair_over_the_same_connection() -> None:
     with serving(lifetime=60) as connection:
         (status, one), (_, other) = ask(connection), ask(connection)
@@ -53,13 +60,14 @@ def test_a_request_in_pieces_is_answered_once_it_is_whole() -> None:
 
 
 def test_statuses_are_drawn_and_counted() -> None:
-    with serving(statuses=[(503, 1.0)]) as connection:
+    with serving(answers=[(503, "slow", 1.0)], retry_after=30) as connection:
         status, body = ask(connection)
+        waited = ask_for(connection, "Retry-After")
         connection.request("GET", "/count")
         counted = json.loads(connection.getresponse().read())
 
-    assert (status, body) == (503, {"error": "temporarily_unavailable"})
-    assert counted == {"503": 1}
+    assert (status, body, waited) == (503, {"error": "slow"}, "30")
+    assert counted == {"503": 2}
 
 
 def test_an_answer_that_waits_for_its_time_holds_up_no_other() -> None:

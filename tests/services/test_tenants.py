@@ -80,6 +80,21 @@ def test_refusals_of_several_tenants_are_no_wave_of_any(world: World) -> None:
     assert (dead(world, many), endings(world)) == (many, [])
 
 
+def test_counts_of_tenants_are_not_kept_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was counted of one shop is let go of when another one is counted after it has grown old."""
+    incidents = with_shops(world).incidents
+    now = 100.0
+    monkeypatch.setattr(incidents, "_clock", lambda: now)
+    for shop in ("a", "b"):
+        many = open_shops(world, shop, 5)
+        revoke(world, *many)
+        ask(world, many)
+        now += 10
+
+    assert len(waves(world)) == 2
+    assert len(incidents._counted) == 1
+
+
 def test_a_tenant_that_is_held_back_is_not_published_and_the_others_are(world: World) -> None:
     """Neither to bulk queues nor to callers; when its time has come, one message: the probe."""
     with_shops(world)

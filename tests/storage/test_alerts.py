@@ -112,4 +112,6 @@ def test_a_hold_has_one_probe_and_one_alert(bench: Bench) -> None:
 
     assert holds.holds() == []
     assert events(bench) == "opened resolved"
+    # There are as many scopes as tenants: what is over leaves no row.
+    assert bench.value("SELECT count(*) FROM provider_holds") == 0
     assert open_until(past) == 1
