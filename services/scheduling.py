@@ -177,7 +177,7 @@ class Scheduler:
             scope = _scope(work, provider)
             hold = held.get(scope.key)
             if provider.has_tenants:
-                tenants |= _held_tenants(provider, scope, held)
+                tenants |= held_tenants(provider, scope, held)
                 hold = None if scope.whole is None else held.get(scope.whole)
             # Nobody gets all the room, or the backlog of a slow provider, which is always the longest due,
             # would keep the others out.
@@ -210,10 +210,15 @@ def _probes(hold: Hold) -> int:
     return 0 if hold.held_until > hold.now else 1
 
 
-def _held_tenants(provider: ReadyProvider, scope: Scope, held: Mapping[str, Hold]) -> _Tenants:
-    """Return the provider's tenants that are held back, the grants of no tenant among them."""
+def held_tenants(
+    provider: ReadyProvider, scope: Scope, held: Mapping[str, Hold]
+) -> dict[tuple[str, str | None], int]:
+    """Return the provider's tenants that are held back, and how many tokens of each may be published.
+
+    The grants of no tenant are among them, as tenant None.
+    """
     provider_id = provider.definition.id
-    found: _Tenants = {}
+    found: dict[tuple[str, str | None], int] = {}
     for key, hold in held.items():
         tenant = scope.tenant_of(key)
         if key == scope.key or tenant is not None:
