@@ -9,10 +9,9 @@ from typing import Final
 
 from sqlalchemy import Engine, Interval, bindparam, text
 
-from domain.incidents import UNDER_HOLD
 from storage.engine import autocommit, single
 from storage.inspection import database_time
-from storage.tokens.due import NO_TENANTS, HeldTenants
+from storage.tokens.due import ENDED, NO_TENANTS, HeldTenants
 
 #: No more overdue tokens of a provider are counted than this.
 MOST_OVERDUE: Final = 10_000
@@ -26,9 +25,6 @@ MOST_LINES: Final = 10_000
 SHORTEST: Final = timedelta(seconds=5)
 #: Part of a provider's tokens that has less reserve than the one that is told: odd ones, imported late.
 _ODD: Final = 0.05
-
-#: Lines that tell that an attempt has ended.
-_DONE: Final = ["refreshed", "refresh_failed", "in_doubt", "needs_reauth", UNDER_HOLD]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +107,7 @@ _ENDED: Final = text("""
      WHERE kind = ANY (CAST(:kinds AS text[]))
      GROUP BY provider_id
 """).bindparams(bindparam("back", type_=Interval))
-_LATELY: Final = {"most_lines": MOST_LINES, "back": BACK, "kinds": _DONE}
+_LATELY: Final = {"most_lines": MOST_LINES, "back": BACK, "kinds": ENDED["refresh"]}
 
 
 class LoadStore:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Interval, TextClause, bindparam, text
 
+from domain.incidents import UNDER_HOLD
 from storage.engine import single
 from storage.tokens.base import StoreBase
 
@@ -17,6 +18,14 @@ Work = Literal["refresh", "check"]
 #: (provider, tenant) -> how many of its tokens may be marked; tenant None: the grants of no tenant.
 HeldTenants = Mapping[tuple[str, str | None], int]
 NO_TENANTS: Final[HeldTenants] = {}
+#: Kinds of activity that tell that an attempt has ended, whatever it came to.
+ENDED: Final[dict[Work, list[str]]] = {
+    "refresh": ["refreshed", "refresh_failed", "in_doubt", "needs_reauth", UNDER_HOLD],
+    "check": ["checked"],
+}
+#: The pace is that of so long a past, within so many of the newest lines of activity.
+_LATELY: Final = timedelta(seconds=3)
+_MOST_LINES: Final = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,15 @@ _UNMARK: Final[dict[Work, TextClause]] = {
 }
 
 
+#: The newest lines by their id: a bounded walk, whatever the table's size.
+_PACE: Final = text("""
+    WITH lines AS MATERIALIZED (SELECT kind, at FROM activity ORDER BY id DESC LIMIT :most_lines)
+    SELECT count(*) FILTER (WHERE kind = ANY (CAST(:kinds AS text[]))), statement_timestamp() - min(at)
+      FROM lines
+     WHERE at > statement_timestamp() - :lately
+""").bindparams(bindparam("lately", type_=Interval))
+
+
 class Due(StoreBase):
     """The part of the token store that the scheduler uses."""
 
@@ -114,6 +132,13 @@ class Due(StoreBase):
     ) -> list[DueToken]:
         """Mark tokens whose health check is due; as `mark_due_refreshes`."""
         return self._mark("check", limits, total, mark, held)
+
+    def pace(self, work: Work) -> float:
+        """Return how many attempts of all workers have ended a second, over the last few seconds."""
+        parameters = {"most_lines": _MOST_LINES, "lately": _LATELY, "kinds": ENDED[work]}
+        with single(self._auto) as connection:
+            ended, span = connection.execute(_PACE, parameters).one()
+        return 0.0 if span is None else float(ended / max(1.0, span.total_seconds()))
 
     def unmark(self, connection_ids: Sequence[UUID], work: Work = "refresh") -> None:
         """Take marks back, of what could not be published."""

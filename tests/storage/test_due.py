@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import text
 
 from domain.token import Status
+from storage.activity import Note
 from storage.engine import make_engine
 from storage.tokens import due
 from storage.tokens.due import DueToken
@@ -203,3 +204,24 @@ def test_marking_never_scans_the_table(crowded_url: str) -> None:
                 assert scans <= {"Index Scan", "Bitmap Heap Scan"}, (everything_due, work, plan_cache)
                 read = max(node["Actual Rows"] * node["Actual Loops"] for node in nodes(plan))
                 assert read <= 1200, (everything_due, work, plan_cache)
+
+
+def test_the_pace_is_of_all_that_ended_lately(bench: Bench) -> None:
+    """Refreshes and failures of the last seconds, by kind of work; nothing lately is no pace."""
+    assert (bench.store.pace("refresh"), bench.store.pace("check")) == (0.0, 0.0)
+    landed, failed, old = make_due(bench, 3)
+    bench.store.land(landing(bench.claimed(old)))
+    with bench.engine.begin() as connection:
+        connection.execute(text("UPDATE activity SET at = at - interval '10 seconds'"))
+    assert bench.store.pace("refresh") == 0.0
+
+    bench.store.land(landing(bench.claimed(landed)))
+    bench.store.record_failure(bench.failure(bench.claimed(failed), note=Note("refresh_failed", "x")))
+    with bench.engine.begin() as connection:
+        # As if this moment: however long the test takes, they are not older.
+        connection.execute(
+            text("UPDATE activity SET at = now() + interval '1 hour' WHERE at > now() - '9 s'::interval")
+        )
+
+    assert bench.store.pace("refresh") == 2.0
+    assert bench.store.pace("check") == 0.0
