@@ -74,6 +74,41 @@ def test_each_provider_gets_its_room_and_all_of_them_the_total(bench: Bench) -> 
     assert set(held).isdisjoint(ids(marked))
 
 
+def test_whose_expiry_is_nearest_comes_first_over_providers(bench: Bench) -> None:
+    """A short-lived token that is due later goes before others that have time; of one provider none does."""
+    set_ = {"long": (300, 900), "short": (100, 30), "weeks": (200, 10**6), "unknown": (250, None)}
+    made = {}
+    for name, (due_ago, expires_in) in set_.items():
+        made[name] = bench.new(name, provider_id=name)
+        bench.set(made[name], "refresh_due_at = now() - make_interval(secs => :s)", s=due_ago)
+        bench.set(made[name], "expires_at = now() + make_interval(secs => :s)", s=expires_in)
+    rooms = dict.fromkeys(set_, 9)
+
+    first = bench.store.mark_due_refreshes(rooms, total=1, mark=MARK)
+    rest = bench.store.mark_due_refreshes(rooms, total=9, mark=MARK)
+
+    # Ten minutes are assumed where the expiry is unknown, and nobody waits an hour longer for having weeks.
+    assert ids([*first, *rest]) == [made[name] for name in ("short", "unknown", "long", "weeks")]
+    of_one = make_due(bench, 3, provider_id="one")
+    bench.set(of_one[2], "expires_at = now() + interval '1 second'")
+    assert ids(bench.store.mark_due_refreshes({"one": 2}, total=9, mark=MARK)) == of_one[:2]
+
+
+def test_retries_do_not_push_in_and_doubts_keep_their_time(bench: Bench) -> None:
+    """An expired token that fails again and again waits its turn; a recovery is made when it is due."""
+    healthy, retry, doubt = (bench.new(name, provider_id=name) for name in ("healthy", "retry", "doubt"))
+    bench.set(healthy, "expires_at = now() + interval '5 minutes'")
+    bench.set(retry, "failures = 3, expires_at = now() - interval '1 hour'")
+    bench.claimed(doubt)
+    bench.set(doubt, "status = 'in_doubt', lease_until = NULL")
+    for connection_id, due_ago in ((healthy, 60), (retry, 50), (doubt, 40)):
+        bench.set(connection_id, "refresh_due_at = now() - make_interval(secs => :s)", s=due_ago)
+
+    marked = bench.store.mark_due_refreshes({"healthy": 1, "retry": 1, "doubt": 1}, total=3, mark=MARK)
+
+    assert ids(marked) == [doubt, healthy, retry]
+
+
 def test_what_is_being_worked_on_is_not_marked(bench: Bench) -> None:
     """A leased token and one that is not due are skipped; one in doubt whose recovery is due is not."""
     leased, fresh, doubted = make_due(bench, 3)
