@@ -13,6 +13,7 @@ import pytest
 
 from storage import load
 from storage.load import MOST_COMING, MOST_LINES, MOST_OVERDUE, LoadStore
+from storage.tokens.due import _PACE
 from storage.tokens.landing import Landed
 from tests.storage.making import Bench, landing
 from tests.storage.test_due import make_due, nodes
@@ -98,15 +99,20 @@ def test_a_look_is_bounded_and_scans_no_table(crowded_url: str, plan_cache: str)
     ended = str(load._ENDED)
     for place, name in enumerate(("most_lines", "back", "kinds"), start=1):
         ended = re.sub(rf":{name}\b", f"${place}", ended)
+    pace = str(_PACE)
+    for place, name in enumerate(("most_lines", "lately", "kinds"), start=1):
+        pace = re.sub(rf":{name}\b", f"${place}", pace)
     with psycopg.connect(crowded_url, autocommit=True) as connection:
         connection.execute(f"SET plan_cache_mode = {plan_cache}".encode())
         connection.execute(f"PREPARE due (text[], text[], int, interval, int) AS {due}".encode())
         connection.execute(f"PREPARE ended (int, interval, text[]) AS {ended}".encode())
+        connection.execute(f"PREPARE pace (int, interval, text[]) AS {pace}".encode())
         plans = [
             _explained(connection, call)
             for call in (
                 f"due('{{p}}', '{{p|t}}', {MOST_OVERDUE}, '60 seconds', {MOST_COMING})",
                 f"ended({MOST_LINES}, '60 seconds', '{{refreshed}}')",
+                f"pace({MOST_LINES}, '3 seconds', '{{refreshed}}')",
             )
         ]
 
