@@ -82,7 +82,12 @@ class Share:
         seconds = self.lateness.total_seconds()
         density = max(self.due_per_second, self.overdue / seconds if seconds > 0 else 0.0)
         growth = 1 - self.done_per_second / density if density > 0 else 0.0
-        return _seconds((self.reserve.total_seconds() - seconds) / growth) if growth > 0 else None
+        if growth <= 0:
+            return None
+        first = (self.reserve.total_seconds() - seconds) / growth
+        surplus = self.done_per_second - self.due_per_second
+        # What is drained before it is a burst that lies too densely, and not a wait that grows for ever.
+        return None if surplus > 0 and self.overdue / surplus <= first else _seconds(first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,12 @@ class Load:
         if self.overdue == 0:
             return timedelta(0)
         return _seconds(self.overdue / self.surplus) if self.surplus > 0 else None
+
+    @property
+    def catches_up(self) -> bool:
+        """Whether nothing is overdue any more within `DRAINS_WITHIN`."""
+        drained_in = self.drained_in
+        return drained_in is not None and drained_in <= DRAINS_WITHIN
 
     @property
     def expires_soon(self) -> bool:
@@ -206,10 +217,7 @@ def standing(load: Load) -> Standing:
     """Judge one look."""
     if load.overdue < LEAST_OVERDUE or load.lateness <= _at_most(ON_TIME, load.reserve, 4):
         return Standing.ON_TIME
-    drained_in = load.drained_in
-    if load.lateness < _at_most(LATE, load.reserve, 2) or (
-        drained_in is not None and drained_in <= DRAINS_WITHIN
-    ):
+    if load.lateness < _at_most(LATE, load.reserve, 2) or load.catches_up:
         return Standing.CATCHING_UP
     return Standing.SHORT
 

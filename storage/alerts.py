@@ -17,6 +17,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Update,
+    case,
     func,
     insert,
     literal,
@@ -128,8 +129,8 @@ def open_alert(connection: Connection, spec: AlertSpec) -> bool:
 def renew_alert(connection: Connection, spec: AlertSpec) -> bool:
     """Count the cause's unresolved alert and give it new words, detail and severity; False if there is none.
 
-    For incidents whose figures change while they last. People hear of it again only where it has become
-    critical and was not.
+    For incidents whose figures change while they last. What has been critical stays so until it is resolved;
+    people hear of it again only where it becomes so.
     """
     before = (
         select(alerts.c.id, alerts.c.severity)
@@ -141,7 +142,9 @@ def renew_alert(connection: Connection, spec: AlertSpec) -> bool:
         update(alerts)
         .where(alerts.c.id == before.c.id)
         .values(
-            severity=spec.severity,
+            severity=case(
+                (before.c.severity == literal_column("'critical'"), before.c.severity), else_=spec.severity
+            ),
             title=spec.title,
             help=spec.help,
             detail=dict(spec.detail),

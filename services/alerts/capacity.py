@@ -15,7 +15,8 @@ CAPACITY_CAUSE: Final = "deployment:capacity"
 
 def capacity(load: Load) -> AlertSpec:
     """More refreshes become due than workers carry, or a backlog does not get less in time."""
-    words = (_backlog(load), _expiry(load), _bottleneck(load), _mend(load), _END)
+    advice = ("Nothing needs to be done.",) if load.catches_up else (_bottleneck(load), _mend(load))
+    words = (_backlog(load), _expiry(load), *advice, _END)
     return AlertSpec(
         cause=CAPACITY_CAUSE,
         kind=CAPACITY,
@@ -33,6 +34,8 @@ def _title(load: Load) -> str:
     due, done = _rate(load.due_per_second), _rate(load.done_per_second)
     if load.done_per_second == 0:
         return f"No worker refreshes tokens, and {_number(load)} are overdue"
+    if load.catches_up:
+        return f"Workers are catching up: {_number(load)} tokens are still overdue"
     if load.surplus <= 0:
         return f"Workers do not keep up: {due} tokens become due each second, and {done} are refreshed"
     return f"Workers hardly keep up: {_number(load)} tokens are overdue, and get less too slowly"

@@ -108,6 +108,8 @@ def test_the_first_expiry_is_reckoned_from_how_fast_the_wait_grows() -> None:
         ({"expired": 1}, timedelta(0)),
         ({"lateness": RESERVE}, timedelta(0)),
         ({"done_per_second": 300.0}, None),  # the wait stays as it is
+        ({"due_per_second": 198.0}, timedelta(seconds=1530)),  # a dense burst, and not gone before
+        ({"due_per_second": 100.0}, None),  # gone in a minute and a half
         ({"done_per_second": 0.0}, RESERVE - seconds(30)),  # nobody works: the oldest is the first
     ],
 )

@@ -132,7 +132,7 @@ def test_an_alert_is_renewed_and_told_again_only_where_it_gets_critical(bench: B
     assert (alert.title, alert.help, alert.severity, alert.count) == (
         "Too slow",
         "Add workers.",
-        "warning",
+        "critical",
         5,
     )
     assert events(bench) == "opened opened"
