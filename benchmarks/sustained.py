@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--recovery-seconds", type=float, default=360.0, help="(360)")
     parser.add_argument("--workers", type=int, default=2, help="bulk worker processes (2)")
     parser.add_argument("--threads", type=int, default=8, help="of each (8)")
+    parser.add_argument("--interactive", type=int, default=1, help="workers that share beat's ticks (1)")
     parser.add_argument("--p50", type=float, default=0.0, help="seconds that the provider takes (0)")
     parser.add_argument("--p99", type=float, help="with --p50: log-normal")
     parser.add_argument("--dry", action="store_true", help="do not write the result")
@@ -111,11 +112,13 @@ class Run:
         deployment.migrate()
         self._url = deployment.servers.postgres.url
         bulk = [deployment.worker(f"bulk-{n}", "refresh,health", given.threads) for n in range(given.workers)]
-        interactive = deployment.worker("interactive", "on_demand,control", 16)
+        interactive = [
+            deployment.worker(f"interactive-{n}", "on_demand,control", 16) for n in range(given.interactive)
+        ]
         beat = deployment.beat()
         self._groups = {
             "bulk": [psutil.Process(worker.pid) for worker in bulk],
-            "interactive": [psutil.Process(interactive.pid)],
+            "interactive": [psutil.Process(worker.pid) for worker in interactive],
             "beat": [psutil.Process(beat.pid)],
             "endpoint": [psutil.Process(endpoint.pid)],
         }
@@ -143,6 +146,7 @@ class Run:
         return {
             "workers": given.workers,
             "threads": given.threads,
+            "interactive_workers": given.interactive,
             "endpoint_seconds": {"p50": given.p50, "p99": given.p99},
             "access_token_seconds": LIFETIME.total_seconds(),
             "due_before_expiry_seconds": RESERVE.total_seconds(),

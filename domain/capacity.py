@@ -21,10 +21,10 @@ LATE: Final = timedelta(seconds=20)
 ON_TIME: Final = timedelta(seconds=10)
 #: A backlog that is gone within this time is a restart's, or a burst's.
 DRAINS_WITHIN: Final = timedelta(minutes=10)
-#: Shortage is told when it was seen at every look for this long, and at so many looks at least …
+#: Shortage is told when it was seen at every reading for this long, and at so many at least …
 TOLD_AFTER: Final = timedelta(seconds=60)
-LEAST_LOOKS: Final = 3
-#: … and is over when nothing was late at any look for this long.
+LEAST_READINGS: Final = 3
+#: … and is over when nothing was late at any reading for this long.
 OVER_AFTER: Final = timedelta(seconds=30)
 #: What was seen longer ago than this says nothing about the time between.
 LONGEST_GAP: Final = timedelta(minutes=5)
@@ -157,7 +157,7 @@ class Load:
 
 
 class Standing(StrEnum):
-    """How a load is judged by one look."""
+    """How a load is judged by one reading."""
 
     #: Nothing is late.
     ON_TIME = "on_time"
@@ -214,7 +214,7 @@ def _worst(shares: Sequence[Share], overdue: int) -> str | None:
 
 
 def standing(load: Load) -> Standing:
-    """Judge one look."""
+    """Judge one reading."""
     if load.overdue < LEAST_OVERDUE or load.lateness <= _at_most(ON_TIME, load.reserve, 4):
         return Standing.ON_TIME
     if load.lateness < _at_most(LATE, load.reserve, 2) or load.catches_up:
@@ -228,15 +228,15 @@ def _at_most(duration: timedelta, reserve: timedelta | None, part: int) -> timed
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one process has seen so far. None: never, or not at the last look."""
+    """What one process has seen so far. None: never, or not at the last reading."""
 
     last_at: datetime | None = None
     short_since: datetime | None = None
-    short_looks: int = 0
+    short_readings: int = 0
     on_time_since: datetime | None = None
 
     def then(self, found: Standing, *, now: datetime) -> Seen:
-        """Return what is known after one more look."""
+        """Return what is known after one more reading."""
         known = self
         if self.last_at is not None and now - self.last_at > LONGEST_GAP:
             known = Seen()
@@ -245,18 +245,18 @@ class Seen:
             case Standing.SHORT:
                 since = known.short_since or now
                 return replace(
-                    known, short_since=since, short_looks=known.short_looks + 1, on_time_since=None
+                    known, short_since=since, short_readings=known.short_readings + 1, on_time_since=None
                 )
             case Standing.ON_TIME:
                 since = known.on_time_since or now
-                return replace(known, short_since=None, short_looks=0, on_time_since=since)
+                return replace(known, short_since=None, short_readings=0, on_time_since=since)
             case Standing.CATCHING_UP:
                 return Seen(last_at=now)
 
     @property
     def is_short(self) -> bool:
         """Whether shortage has lasted long enough to be told."""
-        if self.short_since is None or self.last_at is None or self.short_looks < LEAST_LOOKS:
+        if self.short_since is None or self.last_at is None or self.short_readings < LEAST_READINGS:
             return False
         return self.last_at - self.short_since >= TOLD_AFTER
 

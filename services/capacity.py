@@ -1,4 +1,4 @@
-"""Do the workers keep up: looked at every few seconds, told once it has lasted, and taken back by itself."""
+"""Do the workers keep up: read every few seconds, told once it has lasted, and taken back by itself."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from storage.load import MOST_OVERDUE, LoadStore, ProviderLoad
 
 log = structlog.get_logger(__name__)
 
-#: Leases that are seen at one look are of the workers that present at that moment; some are between two
-#: tokens. So many looks back are counted as well.
-_LOOKS: Final = 3
+#: Leases that are seen at one reading are of the workers that present at that moment; some are between two
+#: tokens. So many readings back are counted as well.
+_READINGS: Final = 3
 
 
 class CapacityWatch:
-    """One per process; thread-safe. Any number of them may look at once: a cause has one alert.
+    """One per process; thread-safe. Any number of them may read at once: a cause has one alert.
 
-    What has lasted is known from this process' own looks. Where several control workers share beat's ticks,
-    each sees its part of them, and tells and takes back as much later.
+    What has lasted is known from this process' own readings. Where several control workers share beat's
+    ticks, each sees its part of them, and tells and takes back as much later.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class CapacityWatch:
         self._seen = Seen()
         self._presenting: list[frozenset[str]] = []
 
-    def look(self) -> Standing:
-        """Look once, and tell or take back what has lasted; returns what this look alone has found.
+    def watch(self) -> Standing:
+        """Read the load once, and tell or take back what has lasted; returns how this reading alone stands.
 
         Raises:
-            ServiceUnavailable: Postgres is away; nothing is known of the time until the next look.
+            ServiceUnavailable: Postgres is away; nothing is known of the time until the next reading.
         """
         load = self._load()
         found = standing(load)
@@ -106,9 +106,9 @@ class CapacityWatch:
         return total(at, shares, workers=self._workers(loads))
 
     def _workers(self, loads: list[ProviderLoad]) -> int | None:
-        """Return how many processes were seen presenting what is due, at this look and the last ones."""
+        """Return how many processes were seen presenting what is due, at this reading and the last ones."""
         presenting = frozenset(owner for load in loads for owner in load.presenting)
         with self._lock:
-            self._presenting = [*self._presenting, presenting][-_LOOKS:]
+            self._presenting = [*self._presenting, presenting][-_READINGS:]
             seen = max(len(each) for each in self._presenting)
         return seen or None

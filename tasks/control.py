@@ -67,7 +67,7 @@ def watch_incidents(self: Task) -> None:
 def watch_capacity(self: Task) -> str | None:
     """See whether workers keep up with what becomes due. Returns how it stands."""
     try:
-        return str(services_of(self).capacity.look())
+        return str(services_of(self).capacity.watch())
     except ServiceUnavailable as error:
         log.warning("tick_skipped", task=WATCH_CAPACITY, error=str(error))
         return None

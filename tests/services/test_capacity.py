@@ -51,7 +51,7 @@ def a_watch(services: Services) -> CapacityWatch:
 
 def looks(watch: CapacityWatch, lasting: timedelta) -> list[Standing]:
     """Look for so long, and a moment longer."""
-    return [watch.look() for _ in range(int(lasting / EVERY) + 2)]
+    return [watch.watch() for _ in range(int(lasting / EVERY) + 2)]
 
 
 def overload(world: World, provider_id: str = "gsc", *, services: Services | None = None) -> list[Connected]:
