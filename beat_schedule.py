@@ -15,6 +15,8 @@ SECONDS_BETWEEN_HOUSEKEEPING: Final = 60.0
 SECONDS_BETWEEN_REVOCATIONS: Final = 10.0
 #: How soon the end of a wave of refusals is seen. Two small reads where nothing is refused.
 SECONDS_BETWEEN_LOOKS_AT_INCIDENTS: Final = 10.0
+#: How soon it is seen that workers do not keep up, or do so again. Two bounded reads.
+SECONDS_BETWEEN_LOOKS_AT_CAPACITY: Final = 10.0
 
 BEAT_SCHEDULE: Final = {
     "schedule-refreshes": {
@@ -40,6 +42,11 @@ BEAT_SCHEDULE: Final = {
     "watch-incidents": {
         "task": "evergrant.watch_incidents",
         "schedule": SECONDS_BETWEEN_LOOKS_AT_INCIDENTS,
+        "options": {"queue": "control"},
+    },
+    "watch-capacity": {
+        "task": "evergrant.watch_capacity",
+        "schedule": SECONDS_BETWEEN_LOOKS_AT_CAPACITY,
         "options": {"queue": "control"},
     },
 }

@@ -32,15 +32,15 @@ log = structlog.get_logger(__name__)
 MARK: Final = timedelta(seconds=30)
 #: One statement marks, and one pipeline publishes, at most this many.
 BATCH: Final = 500
-#: A bulk queue may always hold this many, whatever the measured drain rate says.
+#: A bulk queue may always hold this many, whatever the workers' pace is.
 LEAST_CAPACITY: Final = 200
 MOST_CAPACITY: Final = 5000
-#: Weight of the newest sample in the drain rate.
-_NEWEST: Final = 0.5
+#: A queue that has run dry is given so many times the work of the last seconds: workers would have done more.
+DRY: Final = 2
 #: Ticks closer together than this are one tick: two beats, or a queue of ticks that had nobody to read it.
 #: Merging them here needs no expiry of messages, which a worker's skewed clock would turn into a standstill.
 _SHORTEST_GAP: Final = 0.4
-#: Ticks further apart than this say nothing about the drain rate, and earn a provider no extra requests.
+#: Ticks further apart than this earn a provider no extra requests.
 _LONGEST_GAP: Final = 5.0
 
 
@@ -79,16 +79,6 @@ class Tick:
     published: int
 
 
-@dataclass(slots=True)
-class _Drain:
-    """The measured rate at which the workers empty one queue."""
-
-    sampled_at: float
-    depth: int
-    published: int = 0
-    per_second: float = 0.0
-
-
 class Scheduler:
     """One per process; thread-safe. Any number of them may tick at once: marks are taken with SKIP LOCKED."""
 
@@ -109,7 +99,6 @@ class Scheduler:
         self._queue_seconds = queue_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._drains: dict[Work, _Drain] = {}
         self._ticked_at: dict[Work, float] = {}
 
     def tick(self, work: Work, outbound: Outbound) -> Tick:
@@ -118,11 +107,11 @@ class Scheduler:
         Raises:
             ServiceUnavailable: Postgres is away; nothing was published that is not marked.
         """
-        if self._ticked_just_now(work):
+        elapsed = self._elapsed(work)
+        if elapsed is None:
             return Tick(work, 0, 0, 0)
         depth = outbound.depth()
-        elapsed, capacity = self._capacity(work, depth)
-        room = max(0, capacity - depth)
+        room = max(0, self._capacity(work, depth) - depth)
         published = 0
         limits, tenants = self._limits(work, room, elapsed)
         while (limits or any(tenants.values())) and published < room:
@@ -132,36 +121,30 @@ class Scheduler:
             self._publish(work, outbound, due)
             published += len(due)
             limits, tenants = _less(limits, tenants, due)
-        with self._lock:
-            self._drains[work].published += published
         if published:
             log.info("tick", work=str(work), depth=depth, room=room, published=published)
         return Tick(work, depth, room, published)
 
-    def _ticked_just_now(self, work: Work) -> bool:
+    def _elapsed(self, work: Work) -> float | None:
+        """Return the seconds since the last tick, at most `_LONGEST_GAP`; None: it was just now."""
         now = self._clock()
         with self._lock:
-            last = self._ticked_at.get(work, -math.inf)
-            if now - last < _SHORTEST_GAP:
-                return True
+            last = self._ticked_at.get(work)
+            if last is not None and now - last < _SHORTEST_GAP:
+                return None
             self._ticked_at[work] = now
-        return False
+        return 1.0 if last is None else min(now - last, _LONGEST_GAP)
 
-    def _capacity(self, work: Work, depth: int) -> tuple[float, int]:
-        """Return the seconds since the last tick, and how deep the queue may be by what was drained since."""
-        now = self._clock()
-        with self._lock:
-            drain = self._drains.get(work)
-            if drain is None:
-                self._drains[work] = _Drain(now, depth)
-                return 1.0, LEAST_CAPACITY
-            elapsed = now - drain.sampled_at
-            if 0 < elapsed <= _LONGEST_GAP:
-                drained = max(0, drain.depth + drain.published - depth) / elapsed
-                drain.per_second += _NEWEST * (drained - drain.per_second)
-            drain.sampled_at, drain.depth, drain.published = now, depth, 0
-            wanted = int(drain.per_second * self._queue_seconds)
-        return min(elapsed, _LONGEST_GAP), min(MOST_CAPACITY, max(LEAST_CAPACITY, wanted))
+    def _capacity(self, work: Work, depth: int) -> int:
+        """Return how deep the queue may be by what the workers get done.
+
+        The pace is read from the record, and not from how this process has seen the queue shrink: where
+        several control workers share the ticks, each would miss what the others have published, take the
+        workers for slow, and keep them so.
+        """
+        seconds = self._queue_seconds if depth else DRY * self._queue_seconds
+        wanted = int(self._tokens.pace(_STORED_AS[work]) * seconds)
+        return min(MOST_CAPACITY, max(LEAST_CAPACITY, wanted))
 
     def _limits(self, work: Work, room: int, elapsed: float) -> tuple[dict[str, int], _Tenants]:
         """Return how many tokens of each provider may be published now, and of each tenant that is held back.
@@ -177,7 +160,7 @@ class Scheduler:
             scope = _scope(work, provider)
             hold = held.get(scope.key)
             if provider.has_tenants:
-                tenants |= _held_tenants(provider, scope, held)
+                tenants |= held_tenants(provider, scope, held)
                 hold = None if scope.whole is None else held.get(scope.whole)
             # Nobody gets all the room, or the backlog of a slow provider, which is always the longest due,
             # would keep the others out.
@@ -210,10 +193,15 @@ def _probes(hold: Hold) -> int:
     return 0 if hold.held_until > hold.now else 1
 
 
-def _held_tenants(provider: ReadyProvider, scope: Scope, held: Mapping[str, Hold]) -> _Tenants:
-    """Return the provider's tenants that are held back, the grants of no tenant among them."""
+def held_tenants(
+    provider: ReadyProvider, scope: Scope, held: Mapping[str, Hold]
+) -> dict[tuple[str, str | None], int]:
+    """Return the provider's tenants that are held back, and how many tokens of each may be published.
+
+    The grants of no tenant are among them, as tenant None.
+    """
     provider_id = provider.definition.id
-    found: _Tenants = {}
+    found: dict[tuple[str, str | None], int] = {}
     for key, hold in held.items():
         tenant = scope.tenant_of(key)
         if key == scope.key or tenant is not None:

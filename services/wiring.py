@@ -16,6 +16,7 @@ from providers.client import ProviderClient
 from providers.http import Wire
 from services.admission import Admission
 from services.breakers import Breakers
+from services.capacity import CapacityWatch
 from services.checks import HealthChecks
 from services.disconnecting import Disconnection
 from services.housekeeping import Housekeeping
@@ -57,6 +58,7 @@ from storage.incidents import IncidentStore
 from storage.inspection import database_time
 from storage.keys import KeyRing
 from storage.leftovers import LeftoverStore
+from storage.load import LoadStore
 from storage.migrate import check_schema
 from storage.processes import ProcessStore
 from storage.refused import RefusedStore
@@ -105,6 +107,7 @@ class Services:
     incidents: Incidents
     rulings: Rulings
     housekeeping: Housekeeping
+    capacity: CapacityWatch
     importer: Importer
     owner: str
     ring: KeyRing
@@ -221,6 +224,7 @@ def wire(
         housekeeping=Housekeeping(
             engine, alert_store, holds, outbox, desk, StagedWatch(processes, alert_store)
         ),
+        capacity=CapacityWatch(LoadStore(engine), alert_store, desk, admission, guard),
         incidents=incidents,
         rulings=Rulings(incident_store, refused, holds, incidents, desk),
         importer=Importer(BatchWriter(engine, sealer), desk, clock=lambda: database_time(engine)),

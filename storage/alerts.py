@@ -17,6 +17,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Update,
+    case,
     func,
     insert,
     literal,
@@ -125,6 +126,38 @@ def open_alert(connection: Connection, spec: AlertSpec) -> bool:
     return count == 1
 
 
+def renew_alert(connection: Connection, spec: AlertSpec) -> bool:
+    """Count the cause's unresolved alert and give it new words, detail and severity; False if there is none.
+
+    For incidents whose figures change while they last. What has been critical stays so until it is resolved;
+    people hear of it again only where it becomes so.
+    """
+    before = (
+        select(alerts.c.id, alerts.c.severity)
+        .where(alerts.c.cause == spec.cause, alerts.c.status != literal_column("'resolved'"))
+        .with_for_update()
+        .cte("before")
+    )
+    changed = (
+        update(alerts)
+        .where(alerts.c.id == before.c.id)
+        .values(
+            severity=case(
+                (before.c.severity == literal_column("'critical'"), before.c.severity), else_=spec.severity
+            ),
+            title=spec.title,
+            help=spec.help,
+            detail=dict(spec.detail),
+            count=alerts.c.count + 1,
+            last_seen_at=func.clock_timestamp(),
+        )
+        .returning(*_FIELDS, before.c.severity.label("was"))
+        .cte("changed")
+    )
+    told = _telling("opened", changed, changed.c.severity == "critical", changed.c.was != "critical")
+    return connection.execute(select(changed.c.id).add_cte(told)).one_or_none() is not None
+
+
 def _change(connection: Connection, event: str, change: Update) -> int:
     changed = change.returning(*_FIELDS).cte("changed")
     told = _telling(event, changed)
@@ -156,10 +189,21 @@ class AlertStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def open(self, spec: AlertSpec) -> bool:
-        """Open the cause's alert, or count it if it is unresolved; True if it was opened now."""
+    def open(self, spec: AlertSpec, *, renew: bool = False) -> bool:
+        """Open the cause's alert, or count it if it is unresolved; True if it was opened now.
+
+        Args:
+            renew: An unresolved one gets the new words as well; as `renew_alert`.
+        """
         with transaction(self._engine) as connection:
+            if renew and renew_alert(connection, spec):
+                return False
             return open_alert(connection, spec)
+
+    def renew(self, spec: AlertSpec) -> bool:
+        """Give the cause's unresolved alert new words; as `renew_alert`."""
+        with transaction(self._engine) as connection:
+            return renew_alert(connection, spec)
 
     def acknowledge(self, alert_id: UUID) -> bool:
         """Mark an open alert as taken; False if it is not open (unknown, taken already, or resolved)."""

@@ -1,4 +1,5 @@
-"""Beat's ticks: schedule what is due, keep house, revoke what was disconnected, watch incidents."""
+"""Beat's ticks: schedule what is due, keep house, revoke what was disconnected, watch incidents and
+capacity."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from tasks.names import (
     PROCESS_REVOCATIONS,
     SCHEDULE_CHECKS,
     SCHEDULE_REFRESHES,
+    WATCH_CAPACITY,
     WATCH_INCIDENTS,
 )
 
@@ -59,6 +61,16 @@ def watch_incidents(self: Task) -> None:
         services_of(self).incidents.watch()
     except ServiceUnavailable as error:
         log.warning("tick_skipped", task=WATCH_INCIDENTS, error=str(error))
+
+
+@shared_task(bind=True, name=WATCH_CAPACITY)
+def watch_capacity(self: Task) -> str | None:
+    """See whether workers keep up with what becomes due. Returns how it stands."""
+    try:
+        return str(services_of(self).capacity.watch())
+    except ServiceUnavailable as error:
+        log.warning("tick_skipped", task=WATCH_CAPACITY, error=str(error))
+        return None
 
 
 def _tick(task: Task, work: Work) -> int:

@@ -11,6 +11,7 @@ SCHEDULE_CHECKS: Final = "evergrant.schedule_checks"
 HOUSEKEEPING: Final = "evergrant.housekeeping"
 PROCESS_REVOCATIONS: Final = "evergrant.process_revocations"
 WATCH_INCIDENTS: Final = "evergrant.watch_incidents"
+WATCH_CAPACITY: Final = "evergrant.watch_capacity"
 
 #: Bulk queues, filled by the scheduler alone.
 REFRESH: Final = "refresh"

@@ -16,6 +16,7 @@ from tasks.names import (  # fmt: skip
     REFRESH_TOKEN,
     SCHEDULE_CHECKS,
     SCHEDULE_REFRESHES,
+    WATCH_CAPACITY,
     WATCH_INCIDENTS,
 )
 
@@ -89,6 +90,7 @@ def celery_settings(servers: Servers) -> dict[str, object]:
             HOUSEKEEPING: {"queue": CONTROL},
             PROCESS_REVOCATIONS: {"queue": CONTROL},
             WATCH_INCIDENTS: {"queue": CONTROL},
+            WATCH_CAPACITY: {"queue": CONTROL},
         },
         "imports": ["tasks.tokens", "tasks.control", "workers.remote_control"],
         "timezone": "UTC",

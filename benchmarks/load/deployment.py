@@ -158,8 +158,8 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def await_true(condition: Callable[[], bool], seconds: float, otherwise: str) -> None:
-    """Wait until it is true.
+def await_true(condition: Callable[[], bool], seconds: float, otherwise: str, *, pause: float = 0.05) -> None:
+    """Wait until it is true, looking again after a pause in seconds.
 
     Raises:
         SystemExit: It was not within that time; with `otherwise`.
@@ -168,7 +168,7 @@ def await_true(condition: Callable[[], bool], seconds: float, otherwise: str) ->
     while not condition():
         if time.monotonic() >= deadline:
             raise SystemExit(otherwise)
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 def _listens(port: int) -> bool:

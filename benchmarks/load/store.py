@@ -30,12 +30,22 @@ _TOKEN_TYPES: Final = (
 
 
 def fill(
-    url: str, keys: str, provider_ids: list[str], count: int, *, lifetime: timedelta, due_in: timedelta
+    url: str,
+    keys: str,
+    provider_ids: list[str],
+    count: int,
+    *,
+    lifetime: timedelta,
+    due_in: timedelta,
+    every: timedelta = timedelta(0),
+    reserve: timedelta | None = None,
 ) -> list[UUID]:
     """Store so many connections, each with a token that opens, spread over the providers in turn.
 
     Args:
-        due_in: From now until the refresh of each is due; negative: it is due already.
+        due_in: From now until the refresh of the first is due; negative: it is due already.
+        every: From one due time to the next.
+        reserve: From each one's due time to its expiry; None: all expire a lifetime from now.
 
     Returns:
         The connections' ids, in the order of their providers' turns.
@@ -48,10 +58,10 @@ def fill(
             copy.set_types(("uuid", "text", "text", "text", "text[]", "jsonb"))
             for number, connection_id in enumerate(ids):
                 provider = provider_ids[number % len(provider_ids)]
-                copy.write_row((connection_id, f"user-{number}", provider, "", [], "{}"))
+                copy.write_row((connection_id, f"user-{connection_id}", provider, "", [], "{}"))
         with connection.cursor().copy(_COPY_TOKENS) as copy:
             copy.set_types(_TOKEN_TYPES)
-            for row in _rows(ids, provider_ids, sealer, now, lifetime, now + due_in):
+            for row in _rows(ids, provider_ids, sealer, now, lifetime, now + due_in, every, reserve):
                 copy.write_row(row)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("VACUUM (ANALYZE) tokens, connections")
@@ -64,10 +74,14 @@ def _rows(
     sealer: Sealer,
     now: datetime,
     lifetime: timedelta,
-    due_at: datetime,
+    first_due_at: datetime,
+    every: timedelta,
+    reserve: timedelta | None,
 ) -> Iterator[tuple[object, ...]]:
     for number, connection_id in enumerate(ids):
         refresh = SecretStr(f"{_REFRESH}{number:012d}")
+        due_at = first_due_at + every * number
+        expires_at = now + lifetime if reserve is None else due_at + reserve
         yield (
             connection_id,
             provider_ids[number % len(provider_ids)],
@@ -76,8 +90,8 @@ def _rows(
             sealer.seal(SecretStr(f"{_ACCESS}{number:012d}"), token_ref("access_token", connection_id)),
             sealer.seal(refresh, token_ref("refresh_token", connection_id)),
             sealer.digest(refresh, connection_id),
-            now - lifetime,
-            now + lifetime,
+            expires_at - 2 * lifetime if reserve is None else expires_at - lifetime,
+            expires_at,
             due_at,
         )
 

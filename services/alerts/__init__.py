@@ -1,5 +1,6 @@
 """The alerts that the services raise: one cause each, in words for the person who is woken by it."""
 
+from services.alerts.capacity import CAPACITY, CAPACITY_CAUSE, capacity
 from services.alerts.connections import failing, needs_reauth, not_revoked, unreadable
 from services.alerts.deployment import RESTORED_CAUSE, restored, signs_in_words
 from services.alerts.providers import (
@@ -25,12 +26,15 @@ from services.alerts.staging import (
 
 __all__ = [
     "ANSWERS_UNSAFE",
+    "CAPACITY",
+    "CAPACITY_CAUSE",
     "NOT_CONFIGURED",
     "PROCESS_LOST",
     "RESTORED_CAUSE",
     "STAGED_REFUSED",
     "STAGED_UNREADABLE",
     "answers_unsafe",
+    "capacity",
     "failing",
     "named",
     "needs_reauth",

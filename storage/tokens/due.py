@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Interval, TextClause, bindparam, text
 
+from domain.incidents import UNDER_HOLD
 from storage.engine import single
 from storage.tokens.base import StoreBase
 
@@ -17,6 +18,18 @@ Work = Literal["refresh", "check"]
 #: (provider, tenant) -> how many of its tokens may be marked; tenant None: the grants of no tenant.
 HeldTenants = Mapping[tuple[str, str | None], int]
 NO_TENANTS: Final[HeldTenants] = {}
+#: Nobody is put behind others by more than this for having more time until expiry.
+PATIENCE: Final = timedelta(hours=1)
+#: What is not known to expire soon, or has failed, is as urgent as an hourly token with little reserve.
+_ORDINARY: Final = timedelta(minutes=10)
+#: Kinds of activity that tell that an attempt has ended, whatever it came to.
+ENDED: Final[dict[Work, list[str]]] = {
+    "refresh": ["refreshed", "refresh_failed", "in_doubt", "needs_reauth", UNDER_HOLD],
+    "check": ["checked"],
+}
+#: The pace is that of so long a past, within so many of the newest lines of activity.
+_LATELY: Final = timedelta(seconds=3)
+_MOST_LINES: Final = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +48,20 @@ class DueToken:
     tenant: str | None = None
 
 
+#: By when a token should have been refreshed: its expiry, where that comes soon. A retry had its turn when it
+#: was due first; its expiry, which may be long past, must not bring it before those that can be served. A
+#: doubt's time is exact: the window in which it may be presented again passes. Checks keep no token alive.
+_URGENCY: Final[dict[Work, str]] = {
+    "refresh": f"""
+        CASE WHEN t.status = 'in_doubt' THEN t.refresh_due_at
+             WHEN t.failures > 0 OR t.expires_at IS NULL
+                  THEN t.refresh_due_at + interval '{_ORDINARY.total_seconds():g} seconds'
+             ELSE least(t.expires_at, t.refresh_due_at + interval '{PATIENCE.total_seconds():g} seconds')
+        END""",
+    "check": "t.check_due_at",
+}
+
+
 def _mark(work: Work) -> TextClause:
     """Return the statement that marks what is due.
 
@@ -44,10 +71,12 @@ def _mark(work: Work) -> TextClause:
     anyway; a stronger one would skip rows that a foreign key reads.
     The update finds its rows by an array, and not by a join, so that it never scans the table.
 
+    Each provider's walk is in the order of due times; over the providers the most urgent come first.
+
     A tenant that is held back is stepped over in its provider's walk, and has one of its own where it has
     room. In `held`, and only there, the grants of no tenant are those of the empty one.
     """
-    due, mark = f"{work}_due_at", f"{work}_enqueued_until"
+    due, mark, urgency = f"{work}_due_at", f"{work}_enqueued_until", _URGENCY[work]
     return text(
         f"""
         WITH due AS MATERIALIZED (
@@ -55,7 +84,7 @@ def _mark(work: Work) -> TextClause:
               FROM unnest(CAST(:providers AS text[]), CAST(:tenants AS text[]), CAST(:rooms AS integer[]))
                    AS p (provider_id, tenant, room)
              CROSS JOIN LATERAL (
-                   SELECT t.connection_id, t.{due}
+                   SELECT t.connection_id, {urgency} AS urgent_at
                      FROM tokens t
                     WHERE t.provider_id = p.provider_id
                       AND CASE WHEN p.tenant IS NOT NULL
@@ -69,12 +98,13 @@ def _mark(work: Work) -> TextClause:
                     ORDER BY t.{due}
                     LIMIT p.room
                       FOR NO KEY UPDATE SKIP LOCKED) AS found
-             ORDER BY found.{due}
+             ORDER BY found.urgent_at
              LIMIT :total)
         UPDATE tokens t
            SET {mark} = statement_timestamp() + :mark
          WHERE t.connection_id = ANY (ARRAY(SELECT connection_id FROM due))
-        RETURNING t.connection_id, t.provider_id, t.{due}, statement_timestamp() - t.{due}, t.tenant
+        RETURNING t.connection_id, t.provider_id, t.{due}, statement_timestamp() - t.{due}, t.tenant,
+                  {urgency}
         """  # noqa: S608 - made of two literal words
     ).bindparams(bindparam("mark", type_=Interval))
 
@@ -90,13 +120,25 @@ _UNMARK: Final[dict[Work, TextClause]] = {
 }
 
 
+#: The newest lines by their id: a bounded walk, whatever the table's size.
+_PACE: Final = text("""
+    WITH lines AS MATERIALIZED (SELECT kind, at FROM activity ORDER BY id DESC LIMIT :most_lines)
+    SELECT count(*) FILTER (WHERE kind = ANY (CAST(:kinds AS text[]))), statement_timestamp() - min(at)
+      FROM lines
+     WHERE at > statement_timestamp() - :lately
+""").bindparams(bindparam("lately", type_=Interval))
+
+
 class Due(StoreBase):
     """The part of the token store that the scheduler uses."""
 
     def mark_due_refreshes(
         self, limits: Mapping[str, int], *, total: int, mark: timedelta, held: HeldTenants = NO_TENANTS
     ) -> list[DueToken]:
-        """Mark tokens whose refresh, retry or recovery is due, and return them, the longest due first.
+        """Mark tokens whose refresh, retry or recovery is due, and return them, the most urgent first.
+
+        Of one provider those are the longest due. Of several, whose expiry is nearest comes first, and nobody
+        is put behind by more than `PATIENCE` for having time.
 
         Two callers at once get different tokens. A marked token is not returned again for `mark`, unless an
         attempt ends before; marks only spare the queues, and no correctness rests on them.
@@ -114,6 +156,13 @@ class Due(StoreBase):
     ) -> list[DueToken]:
         """Mark tokens whose health check is due; as `mark_due_refreshes`."""
         return self._mark("check", limits, total, mark, held)
+
+    def pace(self, work: Work) -> float:
+        """Return how many attempts of all workers have ended a second, over the last few seconds."""
+        parameters = {"most_lines": _MOST_LINES, "lately": _LATELY, "kinds": ENDED[work]}
+        with single(self._auto) as connection:
+            ended, span = connection.execute(_PACE, parameters).one()
+        return 0.0 if span is None else float(ended / max(1.0, span.total_seconds()))
 
     def unmark(self, connection_ids: Sequence[UUID], work: Work = "refresh") -> None:
         """Take marks back, of what could not be published."""
@@ -139,5 +188,5 @@ class Due(StoreBase):
             "mark": mark,
         }
         with single(self._auto) as connection:
-            marked = [DueToken(*row) for row in connection.execute(_MARK[work], parameters)]
-        return sorted(marked, key=lambda token: token.due_at)
+            marked = sorted(connection.execute(_MARK[work], parameters), key=lambda row: row[-1])
+        return [DueToken(*row[:-1]) for row in marked]

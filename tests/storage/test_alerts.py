@@ -115,3 +115,29 @@ def test_a_hold_has_one_probe_and_one_alert(bench: Bench) -> None:
     # There are as many scopes as tenants: what is over leaves no row.
     assert bench.value("SELECT count(*) FROM provider_holds") == 0
     assert open_until(past) == 1
+
+
+def test_an_alert_is_renewed_and_told_again_only_where_it_gets_critical(bench: Bench) -> None:
+    """New words and figures for the same incident; nothing is opened, and what is resolved stays so."""
+    store = AlertStore(bench.engine)
+    warning = replace(SPEC, severity="warning")
+    assert not store.renew(warning)
+    assert store.open(warning, renew=True)
+
+    assert store.renew(replace(warning, title="Slower", detail={"rate": 2}))
+    assert events(bench) == "opened"
+    assert not store.open(replace(SPEC, help="Now."), renew=True)
+    assert store.renew(SPEC)
+    assert store.renew(warning)
+
+    (alert,) = store.list()
+    assert (alert.title, alert.help, alert.severity, alert.count) == (
+        "Too slow",
+        "Add workers.",
+        "critical",
+        5,
+    )
+    assert events(bench) == "opened opened"
+    assert bench.value("SELECT payload->>'severity' FROM alert_events ORDER BY id DESC LIMIT 1") == "critical"
+    assert store.resolve("cause-1")
+    assert not store.renew(SPEC)

@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import text
 
 from domain.token import Status
+from storage.activity import Note
 from storage.engine import make_engine
 from storage.tokens import due
 from storage.tokens.due import DueToken
@@ -71,6 +72,41 @@ def test_each_provider_gets_its_room_and_all_of_them_the_total(bench: Bench) -> 
     assert ids(marked) == [*urgent, *slow[:2]]
     assert ids(rest) == slow[2:]
     assert set(held).isdisjoint(ids(marked))
+
+
+def test_whose_expiry_is_nearest_comes_first_over_providers(bench: Bench) -> None:
+    """A short-lived token that is due later goes before others that have time; of one provider none does."""
+    set_ = {"long": (300, 900), "short": (100, 30), "weeks": (200, 10**6), "unknown": (250, None)}
+    made = {}
+    for name, (due_ago, expires_in) in set_.items():
+        made[name] = bench.new(name, provider_id=name)
+        bench.set(made[name], "refresh_due_at = now() - make_interval(secs => :s)", s=due_ago)
+        bench.set(made[name], "expires_at = now() + make_interval(secs => :s)", s=expires_in)
+    rooms = dict.fromkeys(set_, 9)
+
+    first = bench.store.mark_due_refreshes(rooms, total=1, mark=MARK)
+    rest = bench.store.mark_due_refreshes(rooms, total=9, mark=MARK)
+
+    # Ten minutes are assumed where the expiry is unknown, and nobody waits an hour longer for having weeks.
+    assert ids([*first, *rest]) == [made[name] for name in ("short", "unknown", "long", "weeks")]
+    of_one = make_due(bench, 3, provider_id="one")
+    bench.set(of_one[2], "expires_at = now() + interval '1 second'")
+    assert ids(bench.store.mark_due_refreshes({"one": 2}, total=9, mark=MARK)) == of_one[:2]
+
+
+def test_retries_do_not_push_in_and_doubts_keep_their_time(bench: Bench) -> None:
+    """An expired token that fails again and again waits its turn; a recovery is made when it is due."""
+    healthy, retry, doubt = (bench.new(name, provider_id=name) for name in ("healthy", "retry", "doubt"))
+    bench.set(healthy, "expires_at = now() + interval '5 minutes'")
+    bench.set(retry, "failures = 3, expires_at = now() - interval '1 hour'")
+    bench.claimed(doubt)
+    bench.set(doubt, "status = 'in_doubt', lease_until = NULL")
+    for connection_id, due_ago in ((healthy, 60), (retry, 50), (doubt, 40)):
+        bench.set(connection_id, "refresh_due_at = now() - make_interval(secs => :s)", s=due_ago)
+
+    marked = bench.store.mark_due_refreshes({"healthy": 1, "retry": 1, "doubt": 1}, total=3, mark=MARK)
+
+    assert ids(marked) == [doubt, healthy, retry]
 
 
 def test_what_is_being_worked_on_is_not_marked(bench: Bench) -> None:
@@ -203,3 +239,24 @@ def test_marking_never_scans_the_table(crowded_url: str) -> None:
                 assert scans <= {"Index Scan", "Bitmap Heap Scan"}, (everything_due, work, plan_cache)
                 read = max(node["Actual Rows"] * node["Actual Loops"] for node in nodes(plan))
                 assert read <= 1200, (everything_due, work, plan_cache)
+
+
+def test_the_pace_is_of_all_that_ended_lately(bench: Bench) -> None:
+    """Refreshes and failures of the last seconds, by kind of work; nothing lately is no pace."""
+    assert (bench.store.pace("refresh"), bench.store.pace("check")) == (0.0, 0.0)
+    landed, failed, old = make_due(bench, 3)
+    bench.store.land(landing(bench.claimed(old)))
+    with bench.engine.begin() as connection:
+        connection.execute(text("UPDATE activity SET at = at - interval '10 seconds'"))
+    assert bench.store.pace("refresh") == 0.0
+
+    bench.store.land(landing(bench.claimed(landed)))
+    bench.store.record_failure(bench.failure(bench.claimed(failed), note=Note("refresh_failed", "x")))
+    with bench.engine.begin() as connection:
+        # As if this moment: however long the test takes, they are not older.
+        connection.execute(
+            text("UPDATE activity SET at = now() + interval '1 hour' WHERE at > now() - '9 s'::interval")
+        )
+
+    assert bench.store.pace("refresh") == 2.0
+    assert bench.store.pace("check") == 0.0

@@ -1,0 +1,136 @@
+"""The alert that tells that workers do not keep up, with the arithmetic for the person on call."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from domain.capacity import DRAINS_WITHIN, Load
+from storage.alerts import AlertSpec
+
+CAPACITY: Final = "capacity"
+#: One incident a deployment: all bulk workers take from all providers.
+CAPACITY_CAUSE: Final = "deployment:capacity"
+
+
+def capacity(load: Load) -> AlertSpec:
+    """More refreshes become due than workers carry, or a backlog does not get less in time."""
+    advice = ("Nothing needs to be done.",) if load.catches_up else (_bottleneck(load), _mend(load))
+    words = (_backlog(load), _expiry(load), *advice, _END)
+    return AlertSpec(
+        cause=CAPACITY_CAUSE,
+        kind=CAPACITY,
+        severity="critical" if load.expires_soon else "warning",
+        title=_title(load),
+        help=" ".join(word for word in words if word),
+        detail=_detail(load),
+    )
+
+
+_END: Final = "The alert ends by itself half a minute after nothing is late any more."
+
+
+def _title(load: Load) -> str:
+    due, done = _rate(load.due_per_second), _rate(load.done_per_second)
+    if load.done_per_second == 0:
+        return f"No worker refreshes tokens, and {_number(load)} are overdue"
+    if load.catches_up:
+        return f"Workers are catching up: {_number(load)} tokens are still overdue"
+    if load.surplus <= 0:
+        return f"Workers do not keep up: {due} tokens become due each second, and {done} are refreshed"
+    return f"Workers hardly keep up: {_number(load)} tokens are overdue, and get less too slowly"
+
+
+def _backlog(load: Load) -> str:
+    text = (
+        f"{_number(load).capitalize()} tokens are overdue, the oldest by {_duration(load.lateness)}; "
+        f"{_rate(load.due_per_second)} become due each second and {_rate(load.done_per_second)} are done"
+    )
+    if load.drained_in is None:
+        return f"{text}, so the backlog grows by {_rate(-load.surplus)} a second."
+    return f"{text}, so it takes {_duration(load.drained_in)} until nothing is overdue."
+
+
+def _expiry(load: Load) -> str:
+    first = load.first_expires_in
+    if first is None:
+        return "No token expires for it at this pace."
+    if first == timedelta(0):
+        expired = f" ({load.expired:,} of those that were counted have)" if load.expired else ""
+        return f"Tokens expire now before their turn comes{expired}."
+    return f"At this pace the first expires in {_duration(first)}, at {load.at + first:%H:%M:%S} UTC."
+
+
+def _bottleneck(load: Load) -> str | None:
+    if load.worst is None:
+        return None
+    return (
+        f"Nearly all that is overdue is of {load.worst}, while other providers' tokens are refreshed: look "
+        "at its `max_concurrency` first."
+    )
+
+
+def _mend(load: Load) -> str:
+    each, missing = load.done_by_each, load.workers_missing
+    if each is None or load.workers is None:
+        return (
+            "No bulk worker is seen at work: start `evergrant worker --queues refresh,health` (or "
+            "`evergrant up`), and see with `evergrant doctor` what keeps those that run from it."
+        )
+    seen = "1 worker process does" if load.workers == 1 else f"{load.workers} worker processes do"
+    if missing is None:
+        return (
+            f"{seen} {_rate(each)} a second each, far less than workers can: `evergrant doctor` and their "
+            "logs say what keeps them from it. More of them would hardly help."
+        )
+    wanted = load.workers + missing
+    more = "1 more is" if missing == 1 else f"{missing} more are"
+    return (
+        f"{seen} {_rate(each)} a second each; {more} needed to keep up and be rid of the backlog in "
+        f"{_duration(DRAINS_WITHIN)}: set EVERGRANT_BULK_WORKERS={wanted} and restart `evergrant up`, or "
+        f"start {missing} more `evergrant worker --queues refresh,health` on any machine. "
+        "Where processors are idle and workers wait for slow providers, raise "
+        "EVERGRANT_WORKER_THREADS instead; where all are busy, only another machine helps."
+    )
+
+
+def _detail(load: Load) -> dict[str, object]:
+    first, drained, each = load.first_expires_in, load.drained_in, load.done_by_each
+    return {
+        "due_per_second": round(load.due_per_second, 3),
+        "done_per_second": round(load.done_per_second, 3),
+        "overdue": load.overdue,
+        "overdue_is_exact": load.exact,
+        "oldest_late_seconds": round(load.lateness.total_seconds(), 1),
+        "expired": load.expired,
+        "first_expires_in_seconds": None if first is None else round(first.total_seconds()),
+        "drained_in_seconds": None if drained is None else round(drained.total_seconds()),
+        "workers": load.workers,
+        "done_per_second_by_each": None if each is None else round(each, 3),
+        "workers_missing": load.workers_missing,
+        "mostly_of": load.worst,
+    }
+
+
+def _number(load: Load) -> str:
+    if load.exact:
+        return f"{load.overdue:,}"
+    # An estimate says no more than two digits of it.
+    digits = len(str(load.overdue)) - 2
+    return f"about {round(load.overdue, -digits):,}"
+
+
+def _rate(per_second: float) -> str:
+    if per_second >= 10 or per_second == 0:
+        return f"{per_second:,.0f}"
+    return f"{per_second:.1f}" if per_second >= 0.1 else f"{per_second:.2g}"
+
+
+def _duration(duration: timedelta) -> str:
+    """Return a duration in its largest fitting unit, as people say it."""
+    seconds = duration.total_seconds()
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.0f} hours" if seconds < 172_800 else f"{seconds / 86_400:,.0f} days"
