@@ -104,8 +104,12 @@ class Run:
     def __init__(self, deployment: Deployment, given: argparse.Namespace) -> None:
         self._made = deployment
         self._given = given
-        slow = ["--p50", str(given.p50)] if given.p50 else []
-        url, endpoint = deployment.endpoint(*slow, *(["--p99", str(given.p99)] if given.p99 else []))
+        slow = (
+            ["--p50-ms", str(given.p50 * 1000), "--p99-ms", str((given.p99 or given.p50) * 1000)]
+            if given.p50
+            else []
+        )
+        url, endpoint = deployment.endpoint(*slow)
         deployment.define(
             {PROVIDER: url}, lifetime=int(LIFETIME.total_seconds()), more="max_concurrency = 200"
         )
