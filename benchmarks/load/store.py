@@ -15,8 +15,8 @@ from storage.sealing import Sealer
 from storage.tokens.rows import token_ref
 
 #: Real ones are about this long: Google's access tokens have some 220 characters, its refresh tokens 103.
-_ACCESS: Final = "a" * 220
-_REFRESH: Final = "r" * 100
+ACCESS: Final = "a" * 220
+REFRESH: Final = "r" * 100
 _COPY_CONNECTIONS: Final = (
     "COPY connections (id, user_id, provider_id, account_id, scope, metadata) FROM STDIN (FORMAT BINARY)"
 )
@@ -67,13 +67,13 @@ def _rows(
     due_at: datetime,
 ) -> Iterator[tuple[object, ...]]:
     for number, connection_id in enumerate(ids):
-        refresh = SecretStr(f"{_REFRESH}{number:012d}")
+        refresh = SecretStr(f"{REFRESH}{number:012d}")
         yield (
             connection_id,
             provider_ids[number % len(provider_ids)],
             uuid4(),
             sealer.key_id,
-            sealer.seal(SecretStr(f"{_ACCESS}{number:012d}"), token_ref("access_token", connection_id)),
+            sealer.seal(SecretStr(f"{ACCESS}{number:012d}"), token_ref("access_token", connection_id)),
             sealer.seal(refresh, token_ref("refresh_token", connection_id)),
             sealer.digest(refresh, connection_id),
             now - lifetime,
