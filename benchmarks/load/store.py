@@ -22,20 +22,29 @@ _COPY_CONNECTIONS: Final = (
 )
 _COPY_TOKENS: Final = (
     "COPY tokens (connection_id, provider_id, grant_id, key_id, access_token, refresh_token, refresh_digest,"
-    " issued_at, expires_at, refresh_due_at) FROM STDIN (FORMAT BINARY)"
+    " spent_digests, issued_at, expires_at, refresh_due_at) FROM STDIN (FORMAT BINARY)"
 )
 _TOKEN_TYPES: Final = (
-    "uuid", "text", "uuid", "text", "bytea", "bytea", "bytea", "timestamptz", "timestamptz", "timestamptz",
+    "uuid", "text", "uuid", "text", "bytea", "bytea", "bytea", "bytea[]",
+    "timestamptz", "timestamptz", "timestamptz",
 )  # fmt: skip
 
 
 def fill(
-    url: str, keys: str, provider_ids: list[str], count: int, *, lifetime: timedelta, due_in: timedelta
+    url: str,
+    keys: str,
+    provider_ids: list[str],
+    count: int,
+    *,
+    lifetime: timedelta,
+    due_in: timedelta,
+    spent: int = 0,
 ) -> list[UUID]:
     """Store so many connections, each with a token that opens, spread over the providers in turn.
 
     Args:
         due_in: From now until the refresh of each is due; negative: it is due already.
+        spent: Digests of spent refresh tokens that each carries; in a fleet that rotates: 32.
 
     Returns:
         The connections' ids, in the order of their providers' turns.
@@ -51,7 +60,7 @@ def fill(
                 copy.write_row((connection_id, f"user-{number}", provider, "", [], "{}"))
         with connection.cursor().copy(_COPY_TOKENS) as copy:
             copy.set_types(_TOKEN_TYPES)
-            for row in _rows(ids, provider_ids, sealer, now, lifetime, now + due_in):
+            for row in _rows(ids, provider_ids, sealer, now, lifetime, now + due_in, spent):
                 copy.write_row(row)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("VACUUM (ANALYZE) tokens, connections")
@@ -65,6 +74,7 @@ def _rows(
     now: datetime,
     lifetime: timedelta,
     due_at: datetime,
+    spent: int,
 ) -> Iterator[tuple[object, ...]]:
     for number, connection_id in enumerate(ids):
         refresh = SecretStr(f"{REFRESH}{number:012d}")
@@ -76,6 +86,7 @@ def _rows(
             sealer.seal(SecretStr(f"{ACCESS}{number:012d}"), token_ref("access_token", connection_id)),
             sealer.seal(refresh, token_ref("refresh_token", connection_id)),
             sealer.digest(refresh, connection_id),
+            [sealer.digest(SecretStr(f"{number}-{place}"), connection_id) for place in range(spent)],
             now - lifetime,
             now + lifetime,
             due_at,
