@@ -20,7 +20,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 from uuid import UUID, uuid4
 
 import psycopg
@@ -49,6 +49,8 @@ SETTLED: Final = 10
 MOST_GROWTH: Final = 1.05
 _HOUR: Final = timedelta(hours=1)
 _LEASE: Final = timedelta(seconds=40)
+#: Ticks of one cycle. An hour has 3,600.
+_PARTS: Final = 100
 _SETTINGS: Final = "autovacuum_naptime = 1s\n"
 _SIZES: Final = """
     SELECT c.relname, pg_relation_size(c.oid)
@@ -61,6 +63,7 @@ _COUNTS: Final = """
       FROM pg_stat_user_tables WHERE relname = 'tokens'
 """
 _ACTIVITY: Final = "SELECT count(*), pg_total_relation_size('activity') FROM activity"
+_LOG: Final = "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
 _ROW: Final = "SELECT round(avg(pg_column_size(t.*))) FROM tokens t"
 
 
@@ -104,14 +107,18 @@ def _run(made: Deployment, tokens: int, cycles: int, threads: int) -> dict[str, 
             seconds = refresher.cycle(tokens)
             looked.append(_look(look, number, seconds))
             print(looked[-1], file=sys.stderr, flush=True)
-        row_bytes = look.execute(_ROW).fetchone()
+        row_bytes = _number(look, _ROW)
         lines = look.execute(_ACTIVITY).fetchone()
     engine.dispose()
     return {
         "tokens": tokens,
         "autovacuum_naptime_seconds": 1,
         "spent_digests_of_a_token": SPENT_KEPT,
-        "bytes_of_a_row": int(str(row_bytes[0])) if row_bytes else None,
+        "bytes_of_a_row": row_bytes,
+        # Mark, claim, landing and activity; vacuums and whole pages after checkpoints included.
+        "log_bytes_of_a_refresh": round(
+            (looked[-1]["log_position"] - looked[0]["log_position"]) / (tokens * cycles)
+        ),
         "activity_bytes_of_a_line": round(int(str(lines[1])) / int(str(lines[0]))) if lines else None,
         **judged(looked),
         "cycles": looked,
@@ -133,9 +140,11 @@ class Refresher:
             SystemExit: Fewer were due.
         """
         began, left = time.monotonic(), many
+        # A tick marks a small part of the fleet: of a large part many share a page, without room for all.
+        batch = max(1, min(BATCH, many // _PARTS))
         while left:
-            rooms = dict.fromkeys(PROVIDERS, BATCH)
-            marked = self._tokens.mark_due_refreshes(rooms, total=min(BATCH, left), mark=MARK)
+            rooms = dict.fromkeys(PROVIDERS, batch)
+            marked = self._tokens.mark_due_refreshes(rooms, total=min(batch, left), mark=MARK)
             if not marked:
                 raise SystemExit(f"{left} tokens of a cycle are not due")
             list(self._pool.map(self._refresh, [token.connection_id for token in marked]))
@@ -183,7 +192,13 @@ def _look(connection: psycopg.Connection[tuple[object, ...]], cycle: int, second
         "updates_in_place": in_place,
         "dead": dead,
         "autovacuums": vacuums,
+        "log_position": _number(connection, _LOG),
     }
+
+
+def _number(connection: psycopg.Connection[tuple[object, ...]], query: LiteralString) -> int:
+    row = connection.execute(query).fetchone()
+    return int(str(row[0])) if row else 0
 
 
 def judged(looked: list[dict[str, Any]]) -> dict[str, Any]:
