@@ -115,11 +115,15 @@ class Scheduler:
         published = 0
         limits, tenants = self._limits(work, room, elapsed)
         while (limits or any(tenants.values())) and published < room:
-            due = self._mark(work, limits, tenants, min(BATCH, room - published))
-            if not due:
+            wanted = min(BATCH, room - published)
+            due = self._mark(work, limits, tenants, wanted)
+            if due:
+                self._publish(work, outbound, due)
+                published += len(due)
+            if len(due) < wanted:
+                # Nobody has more that is due and may be published: asking again would walk over all that is
+                # marked now, to find nothing.
                 break
-            self._publish(work, outbound, due)
-            published += len(due)
             limits, tenants = _less(limits, tenants, due)
         if published:
             log.info("tick", work=str(work), depth=depth, room=room, published=published)

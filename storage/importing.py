@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, Row, delete
 from domain.schedule import Schedule
 from domain.token import Credentials, Status
 from storage.alerts import resolve_connections
+from storage.counting import keep_counted
 from storage.elections import agreed_sealer
 from storage.engine import transaction
 from storage.importing_statements import (
@@ -142,6 +143,7 @@ class Importer:
                     connection, {place: lines[place] for place in wave.values()}, replace=replace_credentials
                 )
             waiting = [place for place in waiting if place not in results]
+        keep_counted(self._engine)
         return [results[place] for place in range(len(lines))]
 
     def _wave(

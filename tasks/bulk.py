@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from celery import Celery
-from kombu.exceptions import ChannelError
+from kombu.exceptions import BatchPublishError, ChannelError, OperationalError
+from kombu.messaging import Producer
 
 from services.scheduling import Work
 from storage.tokens.due import DueToken
+from tasks.messages import BulkMessages
 from tasks.names import CHECK_TOKEN, HEALTH, REFRESH, REFRESH_TOKEN
 
 _ROUTES: Final = {Work.REFRESH: (REFRESH_TOKEN, REFRESH), Work.HEALTH: (CHECK_TOKEN, HEALTH)}
-#: Transport operations that one pipeline carries. Two a message: the message and its routing.
+#: Transport operations that one pipeline carries, one a message.
 _PIPELINE: Final = 1000
 
 
@@ -44,21 +47,26 @@ class BulkQueue:
         Raises:
             kombu.exceptions.OperationalError: The broker did not take them; how many it took is unknown.
         """
-        task = self._app.tasks[self._task]
-        with self._app.producer_or_acquire() as producer, producer.batch(_PIPELINE):
-            for token in due:
-                kwargs: dict[str, object] = {
-                    "connection_id": str(token.connection_id),
-                    "provider_id": token.provider_id,
-                    "scheduled": True,
-                }
-                if self._names_tenants and token.tenant is not None:
-                    kwargs["tenant"] = token.tenant
-                task.apply_async(
-                    kwargs=kwargs,
-                    queue=self._queue,
-                    producer=producer,
-                    # What Flower shows. Writing it here is cheaper than Celery's own careful `repr`.
-                    argsrepr="()",
-                    kwargsrepr=f"{{'connection_id': '{token.connection_id}'}}",
-                )
+        messages = BulkMessages(self._app, self._task, self._queue)
+        with self._app.producer_or_acquire() as producer, _as_operational(producer):
+            messages.declare(producer)
+            with producer.batch(_PIPELINE):
+                for token in due:
+                    kwargs: dict[str, object] = {
+                        "connection_id": str(token.connection_id),
+                        "provider_id": token.provider_id,
+                        "scheduled": True,
+                    }
+                    if self._names_tenants and token.tenant is not None:
+                        kwargs["tenant"] = token.tenant
+                    messages.send(producer, kwargs, shown=f"{{'connection_id': '{token.connection_id}'}}")
+
+
+@contextmanager
+def _as_operational(producer: Producer) -> Iterator[None]:
+    """Give the failures of a batch, and of the broker's own client, the name that callers know."""
+    connection = producer.connection
+    try:
+        yield
+    except (BatchPublishError, *connection.connection_errors, *connection.channel_errors) as error:
+        raise OperationalError(str(error)) from error

@@ -20,6 +20,8 @@ from benchmarks.chaos.record import Record
 from benchmarks.chaos.servers import Servers
 from storage.keys import generate
 from workers.embedded.layout import DataFolder
+from workers.embedded.postgres import EmbeddedPostgres
+from workers.embedded.unprivileged import hand_over, server_account
 from workers.signs_of_life import heartbeat_file
 from workers.supervision.claim import claim_folder
 from workers.supervision.ports import free_port
@@ -131,11 +133,17 @@ class Deployment:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Deployment]:
-    """Start Postgres and Redis with our durable settings; stop everything at the end, SIGTERM included."""
+def opened(folder: Path, *, postgres_settings: str = "") -> Iterator[Deployment]:
+    """Start Postgres and Redis with our durable settings; stop everything at the end, SIGTERM included.
+
+    Args:
+        postgres_settings: Lines of ``postgresql.conf`` that are laid over ours.
+    """
     signal.signal(signal.SIGTERM, _end)
     with ExitStack() as stack:
         claimed = stack.enter_context(claim_folder(folder / "servers"))
+        if postgres_settings:
+            _lay_over(DataFolder(claimed.path), postgres_settings)
         servers = Servers(claimed, Record())
         stack.callback(servers.stop)
         servers.start()
@@ -144,6 +152,13 @@ def opened(folder: Path) -> Iterator[Deployment]:
 
 def _end(_signal: int, _frame: object) -> None:
     raise SystemExit(128 + signal.SIGTERM)
+
+
+def _lay_over(folder: DataFolder, settings: str) -> None:
+    EmbeddedPostgres(folder).prepare()
+    local = folder.postgres / "local.conf"
+    local.write_text(settings, encoding="ascii")
+    hand_over(local, server_account(folder.postgres))
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -15,17 +15,18 @@ from storage.sealing import Sealer
 from storage.tokens.rows import token_ref
 
 #: Real ones are about this long: Google's access tokens have some 220 characters, its refresh tokens 103.
-_ACCESS: Final = "a" * 220
-_REFRESH: Final = "r" * 100
+ACCESS: Final = "a" * 220
+REFRESH: Final = "r" * 100
 _COPY_CONNECTIONS: Final = (
     "COPY connections (id, user_id, provider_id, account_id, scope, metadata) FROM STDIN (FORMAT BINARY)"
 )
 _COPY_TOKENS: Final = (
     "COPY tokens (connection_id, provider_id, grant_id, key_id, access_token, refresh_token, refresh_digest,"
-    " issued_at, expires_at, refresh_due_at) FROM STDIN (FORMAT BINARY)"
+    " spent_digests, issued_at, expires_at, refresh_due_at) FROM STDIN (FORMAT BINARY)"
 )
 _TOKEN_TYPES: Final = (
-    "uuid", "text", "uuid", "text", "bytea", "bytea", "bytea", "timestamptz", "timestamptz", "timestamptz",
+    "uuid", "text", "uuid", "text", "bytea", "bytea", "bytea", "bytea[]",
+    "timestamptz", "timestamptz", "timestamptz",
 )  # fmt: skip
 
 
@@ -39,6 +40,7 @@ def fill(
     due_in: timedelta,
     every: timedelta = timedelta(0),
     reserve: timedelta | None = None,
+    spent: int = 0,
 ) -> list[UUID]:
     """Store so many connections, each with a token that opens, spread over the providers in turn.
 
@@ -46,6 +48,7 @@ def fill(
         due_in: From now until the refresh of the first is due; negative: it is due already.
         every: From one due time to the next.
         reserve: From each one's due time to its expiry; None: all expire a lifetime from now.
+        spent: Digests of spent refresh tokens that each carries; in a fleet that rotates: 32.
 
     Returns:
         The connections' ids, in the order of their providers' turns.
@@ -61,7 +64,7 @@ def fill(
                 copy.write_row((connection_id, f"user-{connection_id}", provider, "", [], "{}"))
         with connection.cursor().copy(_COPY_TOKENS) as copy:
             copy.set_types(_TOKEN_TYPES)
-            for row in _rows(ids, provider_ids, sealer, now, lifetime, now + due_in, every, reserve):
+            for row in _rows(ids, provider_ids, sealer, now, lifetime, now + due_in, every, reserve, spent):
                 copy.write_row(row)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("VACUUM (ANALYZE) tokens, connections")
@@ -77,9 +80,10 @@ def _rows(
     first_due_at: datetime,
     every: timedelta,
     reserve: timedelta | None,
+    spent: int,
 ) -> Iterator[tuple[object, ...]]:
     for number, connection_id in enumerate(ids):
-        refresh = SecretStr(f"{_REFRESH}{number:012d}")
+        refresh = SecretStr(f"{REFRESH}{number:012d}")
         due_at = first_due_at + every * number
         expires_at = now + lifetime if reserve is None else due_at + reserve
         yield (
@@ -87,9 +91,10 @@ def _rows(
             provider_ids[number % len(provider_ids)],
             uuid4(),
             sealer.key_id,
-            sealer.seal(SecretStr(f"{_ACCESS}{number:012d}"), token_ref("access_token", connection_id)),
+            sealer.seal(SecretStr(f"{ACCESS}{number:012d}"), token_ref("access_token", connection_id)),
             sealer.seal(refresh, token_ref("refresh_token", connection_id)),
             sealer.digest(refresh, connection_id),
+            [sealer.digest(SecretStr(f"{number}-{place}"), connection_id) for place in range(spent)],
             expires_at - 2 * lifetime if reserve is None else expires_at - lifetime,
             expires_at,
             due_at,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -15,6 +17,7 @@ from domain.token import Status
 from services.scheduling import LEAST_CAPACITY, Scheduler, Work
 from services.wiring import Services
 from storage.tokens.due import DueToken
+from storage.tokens.store import TokenStore
 from tests.services.world import Connected, World
 from tests.support.waiting import eventually
 
@@ -76,6 +79,23 @@ def test_the_longest_due_come_first_and_the_rest_wait(world: World) -> None:
     assert second.ids == [expected[4].id]
     assert tick(world).ids == []
     assert all(token.lateness >= timedelta(seconds=40) for token in first.published)
+
+
+def test_a_tick_that_has_found_all_does_not_look_again(world: World) -> None:
+    """A second look would step over all that the first has marked, to find nothing."""
+    world.connect_many("gsc", 3)
+    looks: list[int] = []
+    tokens = world.services.tokens
+
+    class Counted:
+        def mark_due_refreshes(self, limits: Mapping[str, int], **given: Any) -> list[DueToken]:
+            looks.append(given["total"])
+            return tokens.mark_due_refreshes(limits, **given)
+
+    services = replace(world.services, tokens=cast("TokenStore", Counted()))
+
+    assert len(tick(world, services=services).ids) == 3
+    assert looks == [LEAST_CAPACITY]
 
 
 def test_a_full_queue_takes_nothing(world: World) -> None:

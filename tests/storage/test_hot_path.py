@@ -24,6 +24,34 @@ def test_a_refresh_is_two_statements(bench: Bench) -> None:
     assert shown == [("taken", True), ("answers", True)]
 
 
+def test_a_mark_and_a_claim_touch_no_index(bench: Bench) -> None:
+    """Every update of theirs is heap-only where the page has the room that it keeps for them."""
+    made = [bench.new(str(number)) for number in range(200)]
+    due, others = made[::10], [connection_id for connection_id in made if connection_id not in made[::10]]
+    with bench.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE tokens SET refresh_due_at = NULL WHERE connection_id = ANY(:ids)"), {"ids": others}
+        )
+
+    def figures() -> tuple[int, int]:
+        with bench.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("SELECT pg_stat_force_next_flush()"))
+            counted = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'tokens'"
+            updates, in_place = connection.execute(text(counted)).one()
+            return updates, in_place
+
+    with bench.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM tokens"))
+    before = figures()
+    bench.store.mark_due_refreshes({"acme": 1000}, total=1000, mark=timedelta(seconds=30))
+    for connection_id in due:
+        bench.claimed(connection_id)
+    bench.store.unmark(due)
+    after = figures()
+
+    assert (after[0] - before[0], after[1] - before[1]) == (3 * len(due), 3 * len(due))
+
+
 def test_marks_and_claims_are_rewritten_in_place(bench: Bench) -> None:
     """Over cycles of mark, claim and landing the first two touch no index, and the table stays its size."""
     made = [bench.new(str(number)) for number in range(200)]
