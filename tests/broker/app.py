@@ -44,7 +44,8 @@ def watched(url: str) -> Celery:
             except (redis.ConnectionError, redis.TimeoutError):
                 time.sleep(0.05)
 
-    app.task(name=WORK)(work)
+    # Not shared: another app of the same process would get it too.
+    app.task(name=WORK, shared=False)(work)
     return app
 
 
