@@ -8,12 +8,14 @@ from uuid import UUID
 
 import structlog
 from celery import Task, shared_task
+from celery.exceptions import Ignore
 
 from domain.asks import Outcome
 from domain.errors import ServiceUnavailable
 from domain.health import CheckOutcome
 from services.checks import CheckResult
 from services.refresh import RefreshResult
+from services.refresh.together import Told
 from services.wiring import Services
 from tasks.arguments import CheckArguments, RefreshArguments, WhichConnection, parse
 from tasks.context import services_of
@@ -39,16 +41,41 @@ def refresh_token(self: Task, **arguments: object) -> dict[str, object]:
             return RefreshResult(Outcome.NOT_FOUND, None, code="not_found").as_json()
         if given.reason is not None:
             log.info("refresh_asked", connection_id=str(connection_id), reason=given.reason)
-        return services.refresh.refresh(
-            connection_id,
-            given.ask,
-            provider_id=given.provider_id if given.scheduled else None,
-            tenant=given.tenant,
-            patience=timedelta(0) if given.scheduled else PATIENCE,
-        ).as_json()
+        if given.scheduled:
+            return services.refresh.refresh(
+                connection_id, given.ask, provider_id=given.provider_id, tenant=given.tenant
+            ).as_json()
+        return _on_demand(self, services, connection_id, given)
     except ServiceUnavailable as error:
         log.warning("task_deferred", task=REFRESH_TOKEN, error=str(error))
-        return RefreshResult(Outcome.DEFERRED, given.connection_id, code=AWAY).as_json()
+        return _away(given.connection_id)
+
+
+def _on_demand(
+    task: Task, services: Services, connection_id: UUID, given: RefreshArguments
+) -> dict[str, object]:
+    """Refresh for a caller. Of many who want the same, one has a thread; results are stored as they come.
+
+    Raises:
+        Ignore: The result comes later.
+    """
+    request = task.request
+    if request.callbacks or request.errbacks or request.chain or request.chord:
+        # What Celery does after a task it does only for one that ends here.
+        return services.refresh.refresh(connection_id, given.ask, patience=PATIENCE).as_json()
+
+    def then(told: Told) -> None:
+        result = told.as_json() if isinstance(told, RefreshResult) else _away(connection_id)
+        task.backend.mark_as_done(request.id, result, request)
+
+    result = services.refresh.refresh_or_hear(connection_id, given.ask, patience=PATIENCE, then=then)
+    if result is None:
+        raise Ignore
+    return result.as_json()
+
+
+def _away(connection_id: UUID | None) -> dict[str, object]:
+    return RefreshResult(Outcome.DEFERRED, connection_id, code=AWAY).as_json()
 
 
 @shared_task(bind=True, name=CHECK_TOKEN)
