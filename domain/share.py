@@ -17,9 +17,9 @@ from typing import Final
 PROMPT: Final = 2.0
 #: How far one slow call moves the bound towards what its length allows.
 _WEIGHT: Final = 0.25
-#: A bound is in use where so much of it is.
-_USED: Final = 0.75
-#: How far one call moves the bound down where less of it is.
+#: How far one prompt call moves it up.
+_GROWTH: Final = 0.25
+#: How far one call moves it down that left some of it unused.
 _UNUSED: Final = 1 / 16
 
 
@@ -46,9 +46,9 @@ class Share:
     """What one provider may hold now.
 
     Attributes:
-        bound: Threads. It grows by one with each prompt call while it is in use, shrinks with slow
-            ones, and sinks to twice of what is used: what a provider did not need before, it does not get
-            when it begins to hang.
+        bound: Threads. It grows by a quarter with each prompt call while all of it is in use, shrinks with
+            slow ones, and sinks to half of the threads where that is enough: what a provider did not need
+            before, it does not get when it begins to hang.
     """
 
     threads: int
@@ -57,15 +57,15 @@ class Share:
     @classmethod
     def first(cls, threads: int) -> Share:
         """Return the share of a provider of which nothing is known."""
-        return cls(threads, max(1.0, threads / 4))
+        return cls(threads, max(1.0, threads / 2))
 
     def after(self, seconds: float, *, in_use: int) -> Share:
         """Return the share after a call that took so long, and began as the last one of so many."""
         may = allowed(self.threads, seconds)
         if may < self.bound:
             return Share(self.threads, max(1.0, self.bound + _WEIGHT * (may - self.bound)))
-        if in_use >= _USED * self.bound:
-            return Share(self.threads, min(float(self.threads), self.bound + 1))
+        if in_use >= int(self.bound):
+            return Share(self.threads, min(float(self.threads), self.bound + _GROWTH))
         least = max(Share.first(self.threads).bound, 2.0 * in_use)
         return Share(self.threads, self.bound + _UNUSED * min(0.0, least - self.bound))
 
@@ -85,14 +85,19 @@ class Allowance:
     """How many messages of one provider a tick may publish, so that workers have slots for them.
 
     Attributes:
-        may: Halved where workers turned messages away since the last tick, grown by half where they did not.
+        may: Less by a quarter of what workers turned away since the last tick, more by a tenth where that was
+            nothing. Messages wait in the queue for a few ticks, so that what is turned away now was published
+            by larger allowances.
         usual: What ticks have lately published at most; half of it is forgotten with each.
     """
 
     may: float = math.inf
     usual: float = 0.0
 
-    def after(self, *, turned_away: bool, room: int) -> Allowance:
+    def after(self, *, turned_away: int, room: int) -> Allowance:
         """Return the allowance of the next tick, in which there is room for so many."""
-        may = max(1.0, min(self.may, max(self.usual, room)) / 2) if turned_away else self.may * 1.5 + 1
+        if turned_away:
+            may = max(1.0, min(self.may, max(self.usual, room)) - turned_away / 4)
+        else:
+            may = self.may * 1.1 + 1
         return Allowance(may, max(min(may, room), self.usual / 2))

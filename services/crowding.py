@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, cast
 
 import structlog
@@ -67,29 +67,33 @@ class Crowding:
         except RedisError as error:
             self._trouble(error)
 
-    def crowded(self) -> frozenset[str]:
-        """Return whose messages were turned away since the last look; for `published_at_most`."""
+    def crowded(self) -> Mapping[str, int]:
+        """Return how many messages were turned away since the last look, by name; for `published_at_most`."""
         with self._lock:
             if self._clock() < self._ask_at:
-                return frozenset()
+                return {}
         try:
             counted = cast("dict[bytes, bytes]", self._redis.hgetall(KEY))
         except RedisError as error:
             self._trouble(error)
-            return frozenset()
+            return {}
         now = {name.decode(): int(times) for name, times in counted.items()}
         with self._lock:
             before, self._seen = self._seen, now
         if before is None:
-            return frozenset()
-        # A Redis that was flushed counts anew: every difference is news.
-        return frozenset(name for name, times in now.items() if times != before.get(name, 0))
+            return {}
+        # A Redis that was flushed counts anew.
+        return {
+            name: times - before.get(name, 0) if times >= before.get(name, 0) else times
+            for name, times in now.items()
+        }
 
-    def published_at_most(self, scope: Scope, crowded: frozenset[str], room: int) -> int:
+    def published_at_most(self, scope: Scope, crowded: Mapping[str, int], room: int) -> int:
         """Return how many messages a tick may publish for the scope, where it might be `room`."""
         name = _name(scope)
         with self._lock:
-            allowance = self._allowances.get(name, Allowance()).after(turned_away=name in crowded, room=room)
+            before = self._allowances.get(name, Allowance())
+            allowance = before.after(turned_away=crowded.get(name, 0), room=room)
             self._allowances[name] = allowance
         return int(min(allowance.may, room))
 

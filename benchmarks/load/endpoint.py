@@ -1,6 +1,6 @@
 """A token endpoint that costs next to nothing, so that a benchmark measures its client.
 
-    python -m benchmarks.load.endpoint --port N [--p50 SECONDS --p99 SECONDS] [--hang SECONDS] [--status 429]
+    python -m benchmarks.load.endpoint --port N [--p50 SECONDS --p99 SECONDS] [--status 429 --retry-after 30]
 
 Every POST is answered with new tokens over a kept-alive connection. It remembers nothing and judges nothing:
 what a provider does is the simulator's business.
@@ -24,9 +24,10 @@ _PAD: Final = "t" * 200
 class _Connection(asyncio.Protocol):
     numbers = count()
 
-    def __init__(self, delay: Delay, status: int) -> None:
+    def __init__(self, delay: Delay, status: int, retry_after: int) -> None:
         self._delay = delay
         self._status = status
+        self._wait = f"Retry-After: {retry_after}\r\n" if retry_after else ""
         self._received = b""
         self._transport: asyncio.Transport | None = None
 
@@ -61,7 +62,7 @@ class _Connection(asyncio.Protocol):
             head = b"HTTP/1.1 200 OK\r\n"
         else:
             body = b'{"error":"temporarily_unavailable"}'
-            head = f"HTTP/1.1 {self._status} Trouble\r\nRetry-After: 30\r\n".encode()
+            head = f"HTTP/1.1 {self._status} Trouble\r\n{self._wait}".encode()
         self._transport.write(
             head + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         )
@@ -79,9 +80,11 @@ class Delay:
         return self._p50 * math.exp(self._sigma * random.gauss(0, 1)) if self._sigma else self._p50
 
 
-async def _serve(port: int, delay: Delay, status: int) -> None:
+async def _serve(port: int, delay: Delay, status: int, retry_after: int) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(delay, status), "127.0.0.1", port, backlog=1024)
+    server = await loop.create_server(
+        lambda: _Connection(delay, status, retry_after), "127.0.0.1", port, backlog=1024
+    )
     ending = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ending.set)
     await ending.wait()
@@ -95,8 +98,9 @@ def main() -> None:
     parser.add_argument("--p50", type=float, default=0.0, help="seconds that an answer takes (0)")
     parser.add_argument("--p99", type=float, default=None, help="with --p50: log-normal")
     parser.add_argument("--status", type=int, default=200)
+    parser.add_argument("--retry-after", type=int, default=30, help="with --status; 0: says nothing of it")
     given = parser.parse_args()
-    asyncio.run(_serve(given.port, Delay(given.p50, given.p99), given.status))
+    asyncio.run(_serve(given.port, Delay(given.p50, given.p99), given.status, given.retry_after))
 
 
 if __name__ == "__main__":

@@ -28,11 +28,11 @@ def test_what_calls_may_hold_falls_with_their_length(threads: int, seconds: floa
 
 
 def test_a_prompt_provider_comes_to_hold_nearly_all_threads() -> None:
-    """From a quarter, one more with each call while all of it is in use, up to what is kept free."""
+    """From half, one more with four calls while all of it is in use, up to what is kept free."""
     share = Share.first(16)
 
-    assert share.most(oldest=0.0, most=None) == 4
-    assert share.after(0.2, in_use=4).most(oldest=0.0, most=None) == 5
+    assert share.most(oldest=0.0, most=None) == 8
+    assert after(share, 0.2, calls=4).most(oldest=0.0, most=None) == 9
     assert after(share, 0.2, calls=50).most(oldest=0.0, most=None) == 14
 
 
@@ -49,10 +49,10 @@ def test_calls_under_way_count_before_they_end() -> None:
 
 
 def test_what_is_not_used_is_not_kept() -> None:
-    """A provider that needs one thread has a quarter in reserve, whatever it needed an hour ago."""
+    """A provider that needs one thread may have half, whatever it needed an hour ago."""
     once_busy = after(Share.first(16), 0.2, calls=50)
 
-    assert after(once_busy, 0.2, calls=200, in_use=1).most(oldest=0.0, most=None) == 4
+    assert after(once_busy, 0.2, calls=200, in_use=1).most(oldest=0.0, most=None) == 8
 
 
 def test_a_definition_may_lift_what_is_kept_free_and_bounds_all_else() -> None:
@@ -82,21 +82,33 @@ def test_whatever_happened_a_share_is_at_least_one_and_leaves_some(
     assert most <= max(1.0, allowed(threads, oldest))
 
 
-def test_what_is_turned_away_is_not_published() -> None:
-    """Half of what was published, each time, down to one; then it grows again until it bounds nothing."""
+def granted(*turned_away: int, room: int = 16) -> list[int]:
+    """What ticks may publish, one after another."""
     allowance = Allowance()
-    granted = []
-    for turned_away in (False, True, True, True, True, True, *[False] * 12):
-        allowance = allowance.after(turned_away=turned_away, room=16)
-        granted.append(int(min(allowance.may, 16)))
+    found = []
+    for times in turned_away:
+        allowance = allowance.after(turned_away=times, room=room)
+        found.append(int(min(allowance.may, room)))
+    return found
 
-    assert granted[:6] == [16, 8, 4, 2, 1, 1]
-    assert granted[6:12] == [2, 4, 8, 13, 16, 16]
-    assert Allowance().after(turned_away=False, room=5000).may == float("inf")
+
+def test_what_is_turned_away_is_not_published() -> None:
+    """Less and less of what finds no thread, down to one message a tick, which finds out when it is over."""
+    assert granted(0, 16, 12, 8, 8, 8, 8) == [16, 12, 9, 7, 5, 3, 1]
+    assert granted(0, *[100] * 9) == [16, *[1] * 9]
+
+
+def test_what_is_taken_again_is_published_again() -> None:
+    """A little more each tick, until there is no bound any more."""
+    after_trouble = granted(0, 100, *[0] * 12)
+
+    assert after_trouble[1:7] == [1, 2, 3, 4, 6, 7]
+    assert after_trouble[-1] == 16
+    assert Allowance().after(turned_away=0, room=5000).may == float("inf")
 
 
 def test_a_full_queue_does_not_shrink_an_allowance() -> None:
     """That there was no room at one tick says nothing of how many slots there are."""
-    allowance = Allowance().after(turned_away=False, room=400)
+    allowance = Allowance().after(turned_away=0, room=400)
 
-    assert allowance.after(turned_away=True, room=1).may == 200
+    assert allowance.after(turned_away=100, room=1).may == 375

@@ -218,14 +218,14 @@ def test_a_provider_that_never_stops_limiting_is_told_of(world: World) -> None:
 
 
 def test_a_slow_provider_takes_its_share_and_no_more(world: World) -> None:
-    """With sixteen threads, four calls of a provider are under way; the others' go through at once."""
+    """With sixteen threads, eight calls of a provider are under way; the others' go through at once."""
     world.sim.configure("google", latency=3000)
     slow = world.connect_many("gsc", 12)
     quick = world.connect("strict")
     workers = [threading.Thread(target=world.refresh, args=(item,)) for item in slow]
     for worker in workers:
         worker.start()
-    eventually(lambda: sum(world.grant(item)["under_way"] for item in slow) == 4)
+    eventually(lambda: sum(world.grant(item)["under_way"] for item in slow) == 8)
 
     result = world.refresh(quick)
 
@@ -233,8 +233,8 @@ def test_a_slow_provider_takes_its_share_and_no_more(world: World) -> None:
     assert any(worker.is_alive() for worker in workers)
     for worker in workers:
         worker.join(30)
-    assert sum(world.presented(item) for item in slow) == 4
-    assert sorted(world.row(item)["version"] for item in slow) == [1] * 8 + [2] * 4
+    assert sum(world.presented(item) for item in slow) == 8
+    assert sorted(world.row(item)["version"] for item in slow) == [1] * 4 + [2] * 8
 
 
 def test_a_rate_is_shared_and_kept_without_redis(world: World, closed_url: str) -> None:

@@ -58,21 +58,33 @@ def room_for(crowding: Crowding, *scopes: Scope) -> list[int]:
     return [crowding.published_at_most(scope, crowded, ROOM) for scope in scopes]
 
 
+def turn_away(world: World, scope: Scope, times: int) -> None:
+    """Let a worker turn so many messages away, and tell of all at once."""
+    clock = Clock()
+    worker = Crowding(SecretStr(world.redis_url), clock=clock)
+    worker._tell_at = clock.now + 1
+    for _ in range(times - 1):
+        worker.turned_away(scope)
+    clock.now += 1
+    worker.turned_away(scope)
+    worker.close()
+
+
 def test_a_message_without_a_slot_is_marked_no_longer_and_told_of(world: World) -> None:
     """It goes back to the backlog at once, unpresented, and the counter of its provider says so."""
     world.sim.configure("google", latency=3000)
-    slow = world.connect_many("gsc", 5)
-    workers = [threading.Thread(target=world.refresh, args=(item,)) for item in slow[:4]]
+    slow = world.connect_many("gsc", 9)
+    workers = [threading.Thread(target=world.refresh, args=(item,)) for item in slow[:8]]
     for worker in workers:
         worker.start()
-    eventually(lambda: sum(world.grant(item)["under_way"] for item in slow) == 4)
-    world.update("refresh_enqueued_until = now() + interval '30 seconds'", slow[4])
+    eventually(lambda: sum(world.grant(item)["under_way"] for item in slow) == 8)
+    world.update("refresh_enqueued_until = now() + interval '30 seconds'", slow[8])
 
-    result = world.refresh(slow[4])
+    result = world.refresh(slow[8])
 
     assert (result.outcome, result.code) == (Outcome.DEFERRED, CONCURRENCY)
-    assert world.presented(slow[4]) == 0
-    assert world.row(slow[4])["refresh_enqueued_until"] is None
+    assert world.presented(slow[8]) == 0
+    assert world.row(slow[8])["refresh_enqueued_until"] is None
     with Redis.from_url(world.redis_url) as redis:
         assert redis.hgetall(KEY) == {b"token:gsc": b"1"}
     for worker in workers:
@@ -80,15 +92,14 @@ def test_a_message_without_a_slot_is_marked_no_longer_and_told_of(world: World) 
 
 
 def test_of_what_is_turned_away_less_is_published(world: World, scheduler_side: Crowding) -> None:
-    """Half as much of that provider, and as much as ever of the others."""
+    """A quarter less of that provider than found no slot, and as much as ever of the others."""
     crowded, other = scope_of(world, "gsc"), scope_of(world, "strict")
     before = room_for(scheduler_side, crowded, other)
 
-    world.services.crowding.turned_away(crowded)
+    turn_away(world, crowded, 40)
 
     assert before == [ROOM, ROOM]
-    assert room_for(scheduler_side, crowded, other) == [ROOM // 2, ROOM]
-    assert room_for(scheduler_side, crowded, other) == [76, ROOM]
+    assert room_for(scheduler_side, crowded, other) == [90, ROOM]
     assert room_for(scheduler_side, crowded, other) == [ROOM, ROOM]
 
 
@@ -98,9 +109,9 @@ def test_checks_and_refreshes_are_crowded_each_on_their_own(world: World, schedu
     checks = replace(refreshes, call=Call.CHECK)
     room_for(scheduler_side, refreshes, checks)
 
-    world.services.crowding.turned_away(checks)
+    turn_away(world, checks, 40)
 
-    assert room_for(scheduler_side, refreshes, checks) == [ROOM, ROOM // 2]
+    assert room_for(scheduler_side, refreshes, checks) == [ROOM, 90]
 
 
 def test_a_flushed_or_absent_redis_costs_the_hint_and_nothing_else(
@@ -108,14 +119,13 @@ def test_a_flushed_or_absent_redis_costs_the_hint_and_nothing_else(
 ) -> None:
     """Counters that begin anew are news as before; without Redis everything has its room."""
     scope = scope_of(world, "gsc")
-    world.services.crowding.turned_away(scope)
+    turn_away(world, scope, 40)
     room_for(scheduler_side, scope)
     with Redis.from_url(world.redis_url) as redis:
         redis.flushdb()
-    assert [room_for(scheduler_side, scope) for _ in range(2)][-1] == [ROOM]
-    another = Crowding(SecretStr(world.redis_url))
-    another.turned_away(scope)
-    assert room_for(scheduler_side, scope) == [ROOM // 2]
+    assert room_for(scheduler_side, scope) == [ROOM]
+    turn_away(world, scope, 8)
+    assert room_for(scheduler_side, scope) == [98]
 
     away = Crowding(SecretStr(closed_url.replace("http", "redis")), clock=clock)
     away.turned_away(scope)
@@ -123,7 +133,7 @@ def test_a_flushed_or_absent_redis_costs_the_hint_and_nothing_else(
 
 
 def test_a_tick_publishes_what_workers_have_slots_for(world: World) -> None:
-    """Eight are due and all are published; told that some were turned away, the next tick publishes half."""
+    """All that is due is published; told that so many were turned away, the next tick publishes less."""
     world.connect_many("gsc", 8)
     bystanders = {item.id for item in world.connect_many("strict", 8)}
     scheduler = a_scheduler(world.services)
@@ -135,9 +145,8 @@ def test_a_tick_publishes_what_workers_have_slots_for(world: World) -> None:
         return queue
 
     first = tick()
-    for _ in range(5):
-        world.wire().crowding.turned_away(scope_of(world, "gsc"))
-        last = tick()
+    turn_away(world, scope_of(world, "gsc"), 4 * 100)
+    last = tick()
 
     assert len(first.published) == 16
     assert len(last.published) < 16
