@@ -7,8 +7,7 @@ from typing import Final
 from uuid import UUID
 
 import structlog
-from celery import Task, shared_task
-from celery.exceptions import Ignore
+from celery import Task, shared_task, states
 
 from domain.asks import Outcome
 from domain.errors import ServiceUnavailable
@@ -31,7 +30,7 @@ AWAY: Final = "database_unavailable"
 
 
 @shared_task(bind=True, name=REFRESH_TOKEN)
-def refresh_token(self: Task, **arguments: object) -> dict[str, object]:
+def refresh_token(self: Task, **arguments: object) -> dict[str, object] | None:
     """Refresh one connection's token where it is due or asked for: `evergrant.refresh_token`."""
     given = parse(RefreshArguments, arguments)
     services = services_of(self)
@@ -53,24 +52,26 @@ def refresh_token(self: Task, **arguments: object) -> dict[str, object]:
 
 def _on_demand(
     task: Task, services: Services, connection_id: UUID, given: RefreshArguments
-) -> dict[str, object]:
-    """Refresh for a caller. Of many who want the same, one has a thread; results are stored as they come.
-
-    Raises:
-        Ignore: The result comes later.
+) -> dict[str, object] | None:
+    """Refresh for a caller. Of many who want the same one has a thread; the others' tasks end here with None,
+    and their results are stored when they are there.
     """
     request = task.request
+    task_id, nobody_listens = request.id, request.ignore_result
     if request.callbacks or request.errbacks or request.chain or request.chord:
-        # What Celery does after a task it does only for one that ends here.
+        # What Celery does after a task it does only for one that ends with its result.
         return services.refresh.refresh(connection_id, given.ask, patience=PATIENCE).as_json()
 
     def then(told: Told) -> None:
         result = told.as_json() if isinstance(told, RefreshResult) else _away(connection_id)
-        task.backend.mark_as_done(request.id, result, request)
+        if not nobody_listens:
+            task.backend.store_result(task_id, result, states.SUCCESS)
 
     result = services.refresh.refresh_or_hear(connection_id, given.ask, patience=PATIENCE, then=then)
     if result is None:
-        raise Ignore
+        # What this returns is no result: Celery is to store none.
+        request.ignore_result = True
+        return None
     return result.as_json()
 
 
