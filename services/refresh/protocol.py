@@ -119,7 +119,7 @@ class RefreshProtocol:
         """Refresh as `refresh` does, for a caller who can be told later.
 
         None where another caller of this process is having the same done: `then` is called in that caller's
-        thread with what he hears, and what it raises is logged.
+        thread with what he hears, as `Together.have_or_hear` has it.
         """
         wish = Wish(connection_id, ask, patience)
         return self._together.have_or_hear(wish, lambda: self._ask(wish), then)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -57,12 +57,20 @@ class _Waiting:
         raise ServiceUnavailable(str(self._told))
 
 
+@dataclass(slots=True)
+class _Others:
+    """Who waits for a leader: on threads of their own, and to be told later."""
+
+    waiting: list[_Waiting] = field(default_factory=list)
+    hearing: list[Then] = field(default_factory=list)
+
+
 class Together:
     """One per process; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[Wish, list[Then]] = {}
+        self._others: dict[Wish, _Others] = {}
 
     def have(self, wish: Wish, attempt: Callable[[], RefreshResult]) -> RefreshResult:
         """Return what comes of the wish, by an attempt of our own or another caller's.
@@ -71,24 +79,31 @@ class Together:
             ServiceUnavailable: As the attempt.
         """
         waiting = _Waiting()
-        if self._joined(wish, waiting.tell):
-            return waiting.hear()
-        return self._lead(wish, attempt)
+        with self._lock:
+            others = self._join(wish)
+            if others is not None:
+                others.waiting.append(waiting)
+        return self._lead(wish, attempt) if others is None else waiting.hear()
 
     def have_or_hear(
         self, wish: Wish, attempt: Callable[[], RefreshResult], then: Then
     ) -> RefreshResult | None:
-        """As `have`, but never wait for another caller's attempt: None, and `then` is called with its end."""
-        return None if self._joined(wish, then) else self._lead(wish, attempt)
+        """As `have`, but never wait for another caller's attempt: None, and `then` is called with its end.
 
-    def _joined(self, wish: Wish, then: Then) -> bool:
+        If somebody's `then` raises, that is logged, and those after it are not called.
+        """
         with self._lock:
-            waiting = self._waiting.get(wish)
-            if waiting is None:
-                self._waiting[wish] = []
-                return False
-            waiting.append(then)
-            return True
+            others = self._join(wish)
+            if others is not None:
+                others.hearing.append(then)
+        return self._lead(wish, attempt) if others is None else None
+
+    def _join(self, wish: Wish) -> _Others | None:
+        """Return who waits for the leader; None: you lead. Under the lock."""
+        others = self._others.get(wish)
+        if others is None:
+            self._others[wish] = _Others()
+        return others
 
     def _lead(self, wish: Wish, attempt: Callable[[], RefreshResult]) -> RefreshResult:
         told: Told = RefreshResult(Outcome.DEFERRED, wish.connection_id, code=_BROKE_DOWN)
@@ -105,12 +120,17 @@ class Together:
 
     def _tell(self, wish: Wish, told: Told) -> None:
         with self._lock:
-            waiting = self._waiting.pop(wish)
-        for then in waiting:
+            others = self._others.pop(wish)
+        for one in others.waiting:
+            one.tell(told)
+        for number, then in enumerate(others.hearing):
             try:
                 then(told)
-            except Exception as error:  # noqa: BLE001 - whatever a caller's own trouble is, it is not the others'
-                # Such as Redis being away, and with it the place of his result.
+            except Exception as error:  # noqa: BLE001 - the leader's own result is not to be lost by it
+                # Redis is away, and with it the place of all these results: trying each would keep this
+                # thread for minutes.
                 log.warning(
-                    "caller_not_told", connection_id=str(wish.connection_id), error=type(error).__name__
-                )
+                    "callers_not_told", connection_id=str(wish.connection_id),
+                    callers=len(others.hearing) - number, error=type(error).__name__,
+                )  # fmt: skip
+                return

@@ -39,12 +39,12 @@ class Attempt:
 
 def waiting(together: Together, wish: Wish = WISH) -> int:
     with together._lock:
-        return len(together._waiting.get(wish, []))
+        return len(together._others[wish].waiting) if wish in together._others else 0
 
 
 def under_way(together: Together, wish: Wish = WISH) -> bool:
     with together._lock:
-        return wish in together._waiting
+        return wish in together._others
 
 
 def test_many_who_want_the_same_make_one_attempt() -> None:
@@ -125,20 +125,23 @@ def test_a_leader_in_trouble_leaves_nobody_waiting(trouble: Exception, told: obj
     assert not under_way(together)
 
 
-def test_one_who_cannot_be_told_keeps_it_from_nobody() -> None:
-    """His result has no place to go to; the next one's has."""
+def test_one_who_cannot_be_told_keeps_it_from_nobody_who_waits() -> None:
+    """His result has no place to go to, nor have the next ones'; those with a thread of their own hear."""
     together, attempt = Together(), Attempt(FRESH)
     heard: list[Told] = []
 
     def broken(_: Told) -> None:
         raise ConnectionError
 
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(2) as pool:
         leader = pool.submit(together.have, WISH, attempt)
         eventually(lambda: under_way(together))
         together.have_or_hear(WISH, attempt, broken)
         together.have_or_hear(WISH, attempt, heard.append)
+        other = pool.submit(together.have, WISH, attempt)
+        eventually(lambda: waiting(together) == 1)
         attempt.go.set()
-        assert leader.result(30) == FRESH
 
-    assert heard == [FRESH]
+        assert (leader.result(30), other.result(30)) == (FRESH, FRESH)
+    assert heard == []
+    assert attempt.made == 1
