@@ -66,8 +66,10 @@ class Share:
             return Share(self.threads, max(1.0, self.bound + _WEIGHT * (may - self.bound)))
         if in_use >= int(self.bound):
             return Share(self.threads, min(float(self.threads), self.bound + _GROWTH))
-        least = max(Share.first(self.threads).bound, 2.0 * in_use)
-        return Share(self.threads, self.bound + _UNUSED * min(0.0, least - self.bound))
+        enough = max(1.0, self.threads / 2, 2.0 * in_use)
+        if self.bound <= enough:
+            return self
+        return Share(self.threads, self.bound + _UNUSED * (enough - self.bound))
 
     def most(self, *, oldest: float, most: int | None) -> int:
         """Return how many calls may be under way at once; at least one.
