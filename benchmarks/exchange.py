@@ -53,6 +53,7 @@ from services.refresh.presentation import Presentation
 from services.refresh.protocol import RefreshProtocol
 from services.refresh.slow_commits import SlowCommits
 from services.settings import Settings
+from services.slots import Slots
 from storage.keys import KeyRing, generate
 from storage.sealing import Sealer
 from storage.tokens.claims import Claimed
@@ -167,15 +168,14 @@ class Trusting:
 def _services(rows: Rows, desk: ProviderDesk, client: ProviderClient, threads: int) -> Any:  # noqa: ANN401
     """Wire a refresh as `services.wiring` does, without the servers."""
     anything: Any = SimpleNamespace(distrusted=False, holds=list)
-    # One provider is all there is, so every thread may call it.
-    admission = Admission(Breakers(anything), anything, threads=2 * threads)
+    admission = Admission(Breakers(anything), anything, Slots(threads))
     flights = Flights()
     lander = Lander(rows.land, anything, flights, SlowCommits(anything, flights))
     store = cast("Any", rows)
     presentation = Presentation(store, client, admission, lander, anything)
     protocol = RefreshProtocol(
         store, desk, admission, presentation, anything, flights,
-        owner="benchmark", callers=Callers(threads), guard=cast("Any", Trusting()),
+        owner="benchmark", callers=Callers(threads), crowding=anything, guard=cast("Any", Trusting()),
     )  # fmt: skip
     return SimpleNamespace(refresh=protocol, tokens=store)
 

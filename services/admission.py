@@ -1,22 +1,24 @@
 """Admission: may this process call this provider now? Asked before a token's row is touched.
 
-Three gates, cheapest first: the breaker (`services.breakers`), the provider's share of this process, and its
-request rate (shared through Redis, or kept per process while Redis is away).
+Three gates, cheapest first: the breaker (`services.breakers`), the provider's share of this process
+(`services.slots`), and its request rate (shared through Redis, or kept per process while Redis is away).
 """
 
 from __future__ import annotations
 
-import threading
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from services.breakers import Breakers
 from services.scopes import Scope
+from services.slots import Slots
 from storage.holds import Hold
+
+#: `Denied.code` where the provider has its share of this process' threads.
+CONCURRENCY: Final = "concurrency"
 
 
 class RateLimiter(Protocol):
@@ -42,28 +44,28 @@ class Admitted:
 class Admission:
     """One per process; thread-safe."""
 
-    def __init__(self, breakers: Breakers, limiter: RateLimiter, *, threads: int) -> None:
+    def __init__(self, breakers: Breakers, limiter: RateLimiter, slots: Slots) -> None:
         self.breakers = breakers
         self._limiter = limiter
-        self._share = max(1, threads // 2)
-        self._lock = threading.Lock()
-        self._in_use: defaultdict[str, int] = defaultdict(int)
+        self.slots = slots
 
     @contextmanager
     def admit(self, scope: Scope) -> Iterator[Admitted | Denied]:
         """Ask all gates and hold a slot meanwhile."""
         stopping = self.breakers.stopping(scope)
-        denied = self._slot(scope) if stopping is None else Denied(stopping.reason, stopping.held_until)
-        if denied is not None:
-            yield denied
+        if stopping is not None:
+            yield Denied(stopping.reason, stopping.held_until)
+            return
+        slot = self.slots.take(scope.pace, scope.max_concurrency)
+        if slot is None:
+            yield Denied(CONCURRENCY)
             return
         try:
             # The probe last: who takes it must be free to use it.
             yield self._rate(scope) or self._probe(scope) or Admitted()
         finally:
             self.breakers.give_back(scope)
-            with self._lock:
-                self._in_use[scope.pace] -= 1
+            self.slots.give_back(scope.pace, slot)
 
     def held(self) -> dict[str, Hold]:
         """Return the open breakers by scope; as `Breakers.held`."""
@@ -72,14 +74,6 @@ class Admission:
     def _probe(self, scope: Scope) -> Denied | None:
         taken_by_another = self.breakers.probe(scope)
         return None if taken_by_another is None else Denied(taken_by_another.reason)
-
-    def _slot(self, scope: Scope) -> Denied | None:
-        most = scope.max_concurrency or self._share
-        with self._lock:
-            if self._in_use[scope.pace] >= most:
-                return Denied("concurrency")
-            self._in_use[scope.pace] += 1
-        return None
 
     def _rate(self, scope: Scope) -> Denied | None:
         if scope.max_per_second is None or self._limiter.take(scope.pace, scope.max_per_second):

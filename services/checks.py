@@ -18,8 +18,9 @@ from domain.policy import FAILURES_WORTH_AN_ALERT
 from domain.token import ConnectionRef, ReauthReason, Status, TokenState
 from providers.client import ProviderClient
 from services import alerts
-from services.admission import Admission, Denied
+from services.admission import CONCURRENCY, Admission, Denied
 from services.codes import explained
+from services.crowding import Crowding
 from services.providers import ProviderDesk, ReadyProvider
 from storage.activity import Note
 from storage.alerts import AlertSpec
@@ -60,10 +61,12 @@ class HealthChecks:
         desk: ProviderDesk,
         admission: Admission,
         client: ProviderClient,
+        crowding: Crowding,
         *,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        self._crowding = crowding
         self._tokens = tokens
         self._desk = desk
         self._admission = admission
@@ -106,6 +109,8 @@ class HealthChecks:
             if isinstance(gate, Denied):
                 if scheduled:
                     self._tokens.unmark([connection_id], "check")
+                    if gate.code == CONCURRENCY:
+                        self._crowding.turned_away(scope)
                 return CheckResult(CheckOutcome.DEFERRED, connection_id, code=gate.code)
             called_at = now + timedelta(seconds=self._clock() - began)
             try:

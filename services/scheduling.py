@@ -18,6 +18,7 @@ from typing import Final, Literal, Protocol
 import structlog
 
 from services.admission import Admission
+from services.crowding import Crowding
 from services.providers import ProviderDesk, ReadyProvider
 from services.restore import RestoreGuard
 from services.scopes import Scope
@@ -88,6 +89,7 @@ class Scheduler:
         desk: ProviderDesk,
         admission: Admission,
         guard: RestoreGuard,
+        crowding: Crowding,
         *,
         queue_seconds: float,
         clock: Callable[[], float] = time.monotonic,
@@ -96,6 +98,7 @@ class Scheduler:
         self._desk = desk
         self._admission = admission
         self._guard = guard
+        self._crowding = crowding
         self._queue_seconds = queue_seconds
         self._clock = clock
         self._lock = threading.Lock()
@@ -156,6 +159,7 @@ class Scheduler:
         Whoever is held back gets none, and one message when the probe is due: the probe.
         """
         held = self._admission.held()
+        crowded = self._crowding.crowded()
         limits: dict[str, int] = {}
         tenants: _Tenants = {}
         for provider in self._desk.callable_providers():
@@ -169,6 +173,8 @@ class Scheduler:
             # Nobody gets all the room, or the backlog of a slow provider, which is always the longest due,
             # would keep the others out.
             most = max(1, room // 2) if hold is None else _probes(hold)
+            # Nor more than the workers have slots for: the rest would only be turned away.
+            most = self._crowding.published_at_most(scope, crowded, most) if most else 0
             if scope.max_per_second is not None:
                 most = min(most, math.ceil(scope.max_per_second * elapsed))
             if most > 0:

@@ -24,7 +24,7 @@ class Scope:
     Attributes:
         key: Names the scope to the other workers; holds no secret.
         pace: Names the share and the rate to the other workers.
-        max_concurrency: Calls this process may have under way; None: half of its threads.
+        max_concurrency: Calls this process may have under way at most; None: as `domain.share` has it.
         max_per_second: Calls all workers together may begin; None: unbounded.
         tenant: None: the provider has no tenants, or the grant belongs to none of them.
         whole: Names what all tenants share; None: the provider has no tenants.

@@ -18,6 +18,7 @@ from services.admission import Admission
 from services.breakers import Breakers
 from services.capacity import CapacityWatch
 from services.checks import HealthChecks
+from services.crowding import Crowding
 from services.disconnecting import Disconnection
 from services.housekeeping import Housekeeping
 from services.imports import Importer
@@ -45,6 +46,7 @@ from services.revocations import Revocations
 from services.rulings import Rulings
 from services.scheduling import Scheduler
 from services.settings import Settings
+from services.slots import Slots
 from services.staged import StagedWatch
 from storage.alerts import AlertStore
 from storage.connections import ConnectionStore
@@ -119,6 +121,7 @@ class Services:
     watch: Watch
     after_restore: AfterRestore
     outside: OutsideMarks
+    crowding: Crowding
 
     def close(self) -> None:
         """Close pools and clients. Called once, after the last task."""
@@ -126,6 +129,7 @@ class Services:
         self.watch.stop()
         self.sweeper.close()
         self.outside.close()
+        self.crowding.close()
         self.wire.close()
         self.engine.dispose()
 
@@ -176,7 +180,8 @@ def wire(
     wire_to_providers = Wire()
     client = ProviderClient(wire_to_providers)
     holds = HoldStore(engine)
-    admission = Admission(Breakers(holds), SharedRates(servers.redis_url), threads=threads)
+    admission = Admission(Breakers(holds), SharedRates(servers.redis_url), Slots(threads))
+    crowding = Crowding(servers.redis_url)
     outside = OutsideMarks(settings.data_dir, servers.redis_url)
     deployment = DeploymentStore(engine)
     guard = RestoreGuard(deployment, outside, owner=owner)
@@ -211,10 +216,11 @@ def wire(
             flights,
             owner=owner,
             callers=Callers(threads),
+            crowding=crowding,
             guard=guard,
         ),
-        checks=HealthChecks(tokens, desk, admission, client),
-        scheduler=Scheduler(tokens, desk, admission, guard, queue_seconds=settings.queue_seconds),
+        checks=HealthChecks(tokens, desk, admission, client, crowding),
+        scheduler=Scheduler(tokens, desk, admission, guard, crowding, queue_seconds=settings.queue_seconds),
         processes=processes,
         flights=flights,
         slow_commits=slow_commits,
@@ -238,4 +244,5 @@ def wire(
         watch=Watch(guard, outside),
         after_restore=AfterRestore(deployment, RestoringStore(engine), outside, desk, spool=spool),
         outside=outside,
+        crowding=crowding,
     )

@@ -7,13 +7,14 @@ from typing import Final
 from uuid import UUID
 
 import structlog
-from celery import Task, shared_task
+from celery import Task, shared_task, states
 
 from domain.asks import Outcome
 from domain.errors import ServiceUnavailable
 from domain.health import CheckOutcome
 from services.checks import CheckResult
 from services.refresh import RefreshResult
+from services.refresh.together import Told
 from services.wiring import Services
 from tasks.arguments import CheckArguments, RefreshArguments, WhichConnection, parse
 from tasks.context import services_of
@@ -29,7 +30,7 @@ AWAY: Final = "database_unavailable"
 
 
 @shared_task(bind=True, name=REFRESH_TOKEN)
-def refresh_token(self: Task, **arguments: object) -> dict[str, object]:
+def refresh_token(self: Task, **arguments: object) -> dict[str, object] | None:
     """Refresh one connection's token where it is due or asked for: `evergrant.refresh_token`."""
     given = parse(RefreshArguments, arguments)
     services = services_of(self)
@@ -39,16 +40,43 @@ def refresh_token(self: Task, **arguments: object) -> dict[str, object]:
             return RefreshResult(Outcome.NOT_FOUND, None, code="not_found").as_json()
         if given.reason is not None:
             log.info("refresh_asked", connection_id=str(connection_id), reason=given.reason)
-        return services.refresh.refresh(
-            connection_id,
-            given.ask,
-            provider_id=given.provider_id if given.scheduled else None,
-            tenant=given.tenant,
-            patience=timedelta(0) if given.scheduled else PATIENCE,
-        ).as_json()
+        if given.scheduled:
+            return services.refresh.refresh(
+                connection_id, given.ask, provider_id=given.provider_id, tenant=given.tenant
+            ).as_json()
+        return _on_demand(self, services, connection_id, given)
     except ServiceUnavailable as error:
         log.warning("task_deferred", task=REFRESH_TOKEN, error=str(error))
-        return RefreshResult(Outcome.DEFERRED, given.connection_id, code=AWAY).as_json()
+        return _away(given.connection_id)
+
+
+def _on_demand(
+    task: Task, services: Services, connection_id: UUID, given: RefreshArguments
+) -> dict[str, object] | None:
+    """Refresh for a caller. Of many who want the same one has a thread; the others' tasks end here with None,
+    and their results are stored when they are there.
+    """
+    request = task.request
+    task_id, nobody_listens = request.id, request.ignore_result
+    if request.callbacks or request.errbacks or request.chain or request.chord:
+        # What Celery does after a task it does only for one that ends with its result.
+        return services.refresh.refresh(connection_id, given.ask, patience=PATIENCE).as_json()
+
+    def then(told: Told) -> None:
+        result = told.as_json() if isinstance(told, RefreshResult) else _away(connection_id)
+        if not nobody_listens:
+            task.backend.store_result(task_id, result, states.SUCCESS)
+
+    result = services.refresh.refresh_or_hear(connection_id, given.ask, patience=PATIENCE, then=then)
+    if result is None:
+        # What this returns is no result: Celery is to store none.
+        request.ignore_result = True
+        return None
+    return result.as_json()
+
+
+def _away(connection_id: UUID | None) -> dict[str, object]:
+    return RefreshResult(Outcome.DEFERRED, connection_id, code=AWAY).as_json()
 
 
 @shared_task(bind=True, name=CHECK_TOKEN)

@@ -84,6 +84,7 @@ class World:
         self.children = [
             Supervised("bulk", self.data_a, sort="worker"),
             Supervised("interactive", self.data_a, sort="worker"),
+            Supervised("control", self.data_a, sort="worker"),
             Supervised("beat", self.data_a, sort="beat"),
             Supervised("flower", self.data_a, sort="flower"),
         ]

@@ -55,9 +55,9 @@ class Deployment:
         self.data = folder / "data"
         self.data.mkdir(mode=0o700)
 
-    def endpoint(self, *options: str) -> tuple[str, subprocess.Popen[bytes]]:
-        """Start a token endpoint; its base URL, and its process."""
-        port = free_port()
+    def endpoint(self, *options: str, port: int | None = None) -> tuple[str, subprocess.Popen[bytes]]:
+        """Start a token endpoint; its base URL, and its process. `port` None: any that is free."""
+        port = port or free_port()
         process = self.run([sys.executable, "-m", "benchmarks.load.endpoint", "--port", str(port), *options],
                            name=f"endpoint-{port}")  # fmt: skip
         await_true(lambda: _listens(port), _START_SECONDS, "the token endpoint did not start")

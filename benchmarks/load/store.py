@@ -101,13 +101,18 @@ def _rows(
         )
 
 
-def make_due(url: str, ago: timedelta = timedelta(seconds=60)) -> None:
-    """Make every token due since then, unmarked, and leave no dead rows behind."""
+def make_due(url: str, ago: timedelta = timedelta(seconds=60), *, provider: str | None = None) -> None:
+    """Make every token due since then, unmarked and in no doubt, and leave no dead rows behind.
+
+    No call may be under way. `provider` None: of all providers.
+    """
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
             "UPDATE tokens SET refresh_due_at = now() - %s, refresh_enqueued_until = NULL, not_before = NULL,"
-            " status = 'active', failures = 0",
-            (ago,),
+            " status = 'active', failures = 0, presented_at = NULL, first_presented_at = NULL,"
+            " lease_until = NULL, lease_owner = NULL, attempt_id = NULL"
+            " WHERE %s::text IS NULL OR provider_id = %s",
+            (ago, provider, provider),
         )
         connection.execute("VACUUM (ANALYZE) tokens, activity")
         connection.execute("CHECKPOINT") if _may_checkpoint(connection) else None

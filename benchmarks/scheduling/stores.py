@@ -25,6 +25,7 @@ from services.breakers import Breakers
 from services.rates import SharedRates
 from services.scheduling import Scheduler, Work
 from services.settings import Settings
+from services.slots import Slots
 from services.wiring import Servers, Services, wire
 from storage.holds import HoldStore
 from storage.migrate import upgrade
@@ -99,8 +100,9 @@ class Store:
         self._scheduler = Scheduler(
             self._services.tokens,
             self._services.desk,
-            Admission(Breakers(HoldStore(self._services.engine)), SharedRates(SecretStr(broker)), threads=1),
+            Admission(Breakers(HoldStore(self._services.engine)), SharedRates(SecretStr(broker)), Slots(1)),
             self._services.guard,
+            self._services.crowding,
             queue_seconds=_QUEUE_SECONDS,
             clock=lambda: float(next(clock)),
         )

@@ -1,8 +1,9 @@
 """How many callers may wait in a worker at once, so that some of its threads are always free.
 
 A caller of a slow provider keeps his thread for seconds. Without a bound, enough of them would keep every
-thread for minutes from the callers of all other providers and from the scheduler's ticks. Beyond the bound a
-caller looks again for a second at most, and is then told to come back.
+thread for minutes from the callers of all other providers. Beyond the bound a caller looks again for a second
+at most, and is then told to come back. Callers who want the same of the same token take one place together
+(`services.refresh.together`).
 """
 
 from __future__ import annotations

@@ -25,8 +25,9 @@ from domain.provider import Timing
 from domain.restore import withheld
 from domain.timing import timing_of
 from domain.token import TokenState
-from services.admission import Admission, Denied
+from services.admission import CONCURRENCY, Admission, Denied
 from services.codes import RESTORE_GUARD
+from services.crowding import Crowding
 from services.providers import ProviderDesk, ReadyProvider
 from services.refresh.answers import Wait, answer_of, condition_of
 from services.refresh.callers import Callers
@@ -34,16 +35,17 @@ from services.refresh.flights import Flights
 from services.refresh.presentation import Presentation
 from services.refresh.recovery import Recovery
 from services.refresh.result import RefreshResult, of_token
+from services.refresh.together import Then, Together, Wish
 from services.restore import RestoreGuard
 from storage.tokens.claims import Claimed
 from storage.tokens.store import TokenStore
 
 log = structlog.get_logger(__name__)
 
-#: A caller who waits for another worker's answer looks again this often.
-POLL: Final = 0.05
-#: A bulk task that is denied a slot rests this long before it gives its thread back.
-DENIED_PAUSE: Final = 0.1
+#: A caller who waits for another process' answer looks again after a tenth of the time that he has waited, in
+#: seconds no less and no more than this.
+SOONEST: Final = 0.02
+LATEST: Final = 0.1
 #: A caller for whom there is no place looks again for this long, which an ordinary refresh takes less than.
 PLACE_PATIENCE: Final = timedelta(seconds=1)
 #: A caller for whom there is no place is told to come back after this.
@@ -66,6 +68,7 @@ class RefreshProtocol:
         *,
         owner: str,
         callers: Callers,
+        crowding: Crowding,
         guard: RestoreGuard,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -78,6 +81,8 @@ class RefreshProtocol:
         self._flights = flights
         self._owner = owner
         self._callers = callers
+        self._together = Together()
+        self._crowding = crowding
         self._guard = guard
         self._sleep = sleep
         self._clock = clock
@@ -105,6 +110,22 @@ class RefreshProtocol:
         """
         if provider_id is not None:
             return self._wait(connection_id, ask, provider_id, tenant, patience)
+        wish = Wish(connection_id, ask, patience)
+        return self._together.have(wish, lambda: self._ask(wish))
+
+    def refresh_or_hear(
+        self, connection_id: UUID, ask: RefreshAsk, *, patience: timedelta, then: Then
+    ) -> RefreshResult | None:
+        """Refresh as `refresh` does, for a caller who can be told later.
+
+        None where another caller of this process is having the same done: `then` is called in that caller's
+        thread with what he hears, as `Together.have_or_hear` has it.
+        """
+        wish = Wish(connection_id, ask, patience)
+        return self._together.have_or_hear(wish, lambda: self._ask(wish), then)
+
+    def _ask(self, wish: Wish) -> RefreshResult:
+        connection_id, ask, patience = wish.connection_id, wish.ask, wish.patience
         look_until = self._clock() + min(patience, PLACE_PATIENCE).total_seconds()
         while True:
             # A caller mostly asks for a token that is fresh, or becomes so in a moment by another caller's
@@ -122,7 +143,7 @@ class RefreshProtocol:
                     return self._wait(connection_id, ask, ref.provider_id, token.tenant, patience)
             if self._clock() >= look_until:
                 return of_token(token, Outcome.DEFERRED, now + BUSY, "busy")
-            self._sleep(POLL)
+            self._sleep(LATEST)
 
     def _wait(
         self,
@@ -132,14 +153,15 @@ class RefreshProtocol:
         tenant: str | None,
         patience: timedelta,
     ) -> RefreshResult:
-        give_up_at = self._clock() + patience.total_seconds()
+        began = self._clock()
+        give_up_at = began + patience.total_seconds()
         while True:
             step = self._step(connection_id, ask, provider_id, tenant)
             if isinstance(step, RefreshResult):
                 return step
             if self._clock() >= give_up_at:
                 return step.otherwise
-            self._sleep(POLL)
+            self._sleep(min(LATEST, max(SOONEST, (self._clock() - began) / 10)))
 
     def _step(
         self, connection_id: UUID, ask: RefreshAsk, provider_id: str, tenant: str | None
@@ -151,19 +173,20 @@ class RefreshProtocol:
             return RefreshResult(Outcome.DEFERRED, connection_id, code=RESTORE_GUARD)
         with self._admission.admit(provider.scope_of(tenant)) as gate:
             if isinstance(gate, Denied):
-                return self._denied(connection_id, ask, gate)
+                return self._denied(connection_id, ask, provider, gate)
             # Under way before the claim is sent: no report may call settled what is about to be stamped.
             with self._flights.flight() as flight:
                 return self._claim(connection_id, ask, provider, flight)
 
-    def _denied(self, connection_id: UUID, ask: RefreshAsk, gate: Denied) -> RefreshResult | Wait:
+    def _denied(
+        self, connection_id: UUID, ask: RefreshAsk, provider: ReadyProvider, gate: Denied
+    ) -> RefreshResult | Wait:
         if ask.scheduled:
-            if gate.retry_at is None:
-                # The provider's share is in use. Without a pause, the free threads would turn the rest of its
-                # backlog over again and again instead of leaving it to the slots that become free.
-                self._sleep(DENIED_PAUSE)
-            # The row stays due; without its mark the next tick takes it up again, in its turn.
+            # The thread is others' at once. The row stays due: without its mark a later tick takes it up, in
+            # its turn, and told of it the scheduler publishes no more than there are slots for.
             self._tokens.unmark([connection_id])
+            if gate.code == CONCURRENCY:
+                self._crowding.turned_away(provider.scope)
         deferred = RefreshResult(Outcome.DEFERRED, connection_id, retry_at=gate.retry_at, code=gate.code)
         return deferred if ask.scheduled or gate.retry_at is not None else Wait(deferred)
 

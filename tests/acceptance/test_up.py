@@ -28,7 +28,7 @@ from workers.supervision.ports import free_port
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.servers]
 
-READY = ("bulk", "interactive", "beat", "flower")
+READY = ("bulk", "interactive", "control", "beat", "flower")
 
 
 class Up:

@@ -44,7 +44,7 @@ def test_file_follows_the_compose_specification(tmp_path: Path) -> None:
 def test_services_are_the_ones_that_a_deployment_needs() -> None:
     """Two servers, and migrate, two workers, beat and Flower of ours."""
     assert SERVERS == ["postgres", "redis"]
-    assert OURS == ["beat", "flower", "migrate", "worker-bulk", "worker-on-demand"]
+    assert OURS == ["beat", "flower", "migrate", "worker-bulk", "worker-control", "worker-on-demand"]
 
 
 @pytest.mark.parametrize("name", sorted(set(SERVICES) - {"migrate"}))
@@ -81,7 +81,7 @@ def test_application_waits_for_servers_and_schema(name: str) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["worker-bulk", "worker-on-demand"])
+@pytest.mark.parametrize("name", ["worker-bulk", "worker-on-demand", "worker-control"])
 def test_workers_may_finish_their_longest_task(name: str) -> None:
     """A worker is given longer to stop than its longest task takes."""
     service = next(service for service in application() if service.name == name)
@@ -90,7 +90,7 @@ def test_workers_may_finish_their_longest_task(name: str) -> None:
 
 
 def test_every_queue_has_its_worker() -> None:
-    """The workers together serve all queues, and none serves both a bulk queue and an interactive one."""
+    """The workers together serve all queues; callers, ticks and bulk have workers of their own."""
     served = {
         service.name: set(service.command[service.command.index("--queues") + 1].split(","))
         for service in application()
@@ -99,7 +99,8 @@ def test_every_queue_has_its_worker() -> None:
 
     assert served == {
         "worker-bulk": {"refresh", "health"},
-        "worker-on-demand": {"on_demand", "control"},
+        "worker-on-demand": {"on_demand"},
+        "worker-control": {"control"},
     }
 
 
@@ -116,7 +117,7 @@ def test_servers_keep_their_data_and_their_promises() -> None:
     assert any(line.startswith("requirepass ${EVERGRANT_REDIS_PASSWORD:?") for line in redis)
 
 
-@pytest.mark.parametrize("name", ["worker-bulk", "worker-on-demand"])
+@pytest.mark.parametrize("name", ["worker-bulk", "worker-on-demand", "worker-control"])
 def test_workers_share_a_spool_that_outlives_them(name: str) -> None:
     """What a worker stages lies on a named volume, inside of its data folder, which itself is in memory."""
     mounts = {mount["target"]: mount for mount in SERVICES[name]["volumes"]}

@@ -163,7 +163,7 @@ def tasks_that_flower_shows(port: int) -> set[tuple[str, str]]:
 def test_compose_services_refresh_together(native: Native, simulator: SimulatorProcess) -> None:
     """Every service starts by its own command, becomes healthy by its own check, and helps to refresh.
 
-    The first connection is due, and is refreshed by beat, the interactive worker's scheduling and the bulk
+    The first connection is due, and is refreshed by beat, the control worker's scheduling and the bulk
     worker; the second one is not, and is refreshed by the interactive worker on demand. Flower has seen both.
     On SIGTERM each process ends within the grace that the file gives it.
     """

@@ -218,7 +218,7 @@ def test_a_provider_that_never_stops_limiting_is_told_of(world: World) -> None:
 
 
 def test_a_slow_provider_takes_its_share_and_no_more(world: World) -> None:
-    """With sixteen threads, eight calls of one provider are under way; the others' go through at once."""
+    """With sixteen threads, eight calls of a provider are under way; the others' go through at once."""
     world.sim.configure("google", latency=3000)
     slow = world.connect_many("gsc", 12)
     quick = world.connect("strict")

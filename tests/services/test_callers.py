@@ -18,7 +18,7 @@ def test_one_providers_callers_take_half_of_the_places() -> None:
 
 
 def test_a_quarter_of_the_threads_is_never_given_away() -> None:
-    """Whatever the callers ask, four of sixteen threads stay free for ticks and fresh answers."""
+    """Whatever the callers ask, four of sixteen threads stay free for fresh answers."""
     callers = Callers(16)
     with ExitStack() as held:
         places = [held.enter_context(callers.place(f"provider-{number}")) for number in range(16)]

@@ -55,7 +55,14 @@ def tick(
 
 def a_scheduler(services: Services) -> Scheduler:
     checks = services.checks
-    return Scheduler(services.tokens, services.desk, checks._admission, services.guard, queue_seconds=3.0)
+    return Scheduler(
+        services.tokens,
+        services.desk,
+        checks._admission,
+        services.guard,
+        services.crowding,
+        queue_seconds=3.0,
+    )
 
 
 def due_since(world: World, seconds: int, connected: Connected) -> Connected:

@@ -11,7 +11,7 @@ from typing import Final
 
 from services.settings import Settings
 from storage.staging.life import anybody_holding
-from tasks.names import BULK_QUEUES, INTERACTIVE_QUEUES
+from tasks.names import BULK_QUEUES, CONTROL, ON_DEMAND
 from workers import signs_of_life
 from workers.embedded.layout import DataFolder
 from workers.embedded.postgres import EmbeddedPostgres
@@ -23,6 +23,9 @@ from workers.supervision.spec import ProcessSpec
 WORKER_GRACE: Final = timedelta(seconds=60)
 #: What the interactive worker does is short, or waits for others: many threads cost little.
 INTERACTIVE_THREADS: Final = 16
+#: A tick of each kind, and a revocation that waits for its provider. Ticks have a worker of their own: what
+#: they publish keeps a process busy, and a pile of callers would keep them waiting.
+CONTROL_THREADS: Final = 4
 
 
 def evergrant(*words: str) -> list[str]:
@@ -69,9 +72,8 @@ def application(
     ]  # fmt: skip
     threads = settings.worker_threads
     specs = [_worker(settings, folder, environment, name, BULK_QUEUES, threads) for name in bulk_names]
-    specs.append(
-        _worker(settings, folder, environment, "interactive", INTERACTIVE_QUEUES, INTERACTIVE_THREADS)
-    )
+    specs.append(_worker(settings, folder, environment, "interactive", (ON_DEMAND,), INTERACTIVE_THREADS))
+    specs.append(_worker(settings, folder, environment, "control", (CONTROL,), CONTROL_THREADS))
     specs.append(
         ProcessSpec(
             name="beat",

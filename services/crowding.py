@@ -1,0 +1,111 @@
+"""Word from the workers to the scheduler: this provider has no slot for what you publish.
+
+A counter for each provider and kind of call in Redis, raised by whoever turns messages away and read at each
+tick. It is a hint: while it is lost, or Redis is away, messages are turned away a little more often.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Final, cast
+
+import structlog
+from pydantic import SecretStr
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from domain.share import Allowance
+from services.scopes import Scope
+
+log = structlog.get_logger(__name__)
+
+KEY: Final = "evergrant:turned_away"
+#: A process raises its counters at most this often, in seconds.
+PAUSE: Final = 0.25
+#: Seconds for which Redis is left alone that did not answer.
+PAUSE_AFTER_TROUBLE: Final = 5.0
+
+
+class Crowding:
+    """One per process; thread-safe. The worker's side and the scheduler's."""
+
+    def __init__(self, redis_url: SecretStr, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._redis = Redis.from_url(
+            redis_url.get_secret_value(),
+            # A hint is not worth waiting for.
+            socket_timeout=0.5,
+            socket_connect_timeout=0.5,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._untold: Counter[str] = Counter()
+        self._tell_at = self._ask_at = -math.inf
+        #: None: never looked, so that nothing can be called new.
+        self._seen: dict[str, int] | None = None
+        self._allowances: dict[str, Allowance] = {}
+
+    def turned_away(self, scope: Scope) -> None:
+        """Tell the scheduler that a message of its found no slot."""
+        with self._lock:
+            self._untold[_name(scope)] += 1
+            if self._clock() < self._tell_at:
+                return
+            self._tell_at = self._clock() + PAUSE
+            told, self._untold = self._untold, Counter()
+        try:
+            with self._redis.pipeline(transaction=False) as pipeline:
+                for name, times in told.items():
+                    pipeline.hincrby(KEY, name, times)
+                pipeline.execute()
+        except RedisError as error:
+            self._trouble(error)
+
+    def crowded(self) -> Mapping[str, int]:
+        """Return how many messages were turned away since the last look, by name; for `published_at_most`."""
+        with self._lock:
+            if self._clock() < self._ask_at:
+                return {}
+        try:
+            counted = cast("dict[bytes, bytes]", self._redis.hgetall(KEY))
+        except RedisError as error:
+            self._trouble(error)
+            return {}
+        now = {name.decode(): int(times) for name, times in counted.items()}
+        with self._lock:
+            before, self._seen = self._seen, now
+        if before is None:
+            return {}
+        # A Redis that was flushed counts anew.
+        return {
+            name: times - before.get(name, 0) if times >= before.get(name, 0) else times
+            for name, times in now.items()
+        }
+
+    def published_at_most(self, scope: Scope, crowded: Mapping[str, int], room: int) -> int:
+        """Return how many messages a tick may publish for the scope, where it might be `room`."""
+        name = _name(scope)
+        with self._lock:
+            before = self._allowances.get(name, Allowance())
+            allowance = before.after(turned_away=crowded.get(name, 0), room=room)
+            self._allowances[name] = allowance
+        return int(min(allowance.may, room))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
+    def _trouble(self, error: RedisError) -> None:
+        log.debug("crowding_not_told", error=type(error).__name__)
+        with self._lock:
+            self._tell_at = self._ask_at = self._clock() + PAUSE_AFTER_TROUBLE
+
+
+def _name(scope: Scope) -> str:
+    return f"{scope.call}:{scope.provider_id}"
