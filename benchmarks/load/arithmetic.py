@@ -80,10 +80,11 @@ def costs_of(result: Result) -> Costs:
 def render(result: Result) -> str:
     """Return the tables and the line that tells where they come from."""
     costs = costs_of(result)
-    at, cores = result["conditions"]["at"][:10], result["conditions"]["cores"]
+    about = result["conditions"]
     made = (
-        f"Measured {at} on {cores} cores, `{result['command']}`; all of it in "
-        "`benchmarks/results/scale_out.json`."
+        f"Measured {about['at'][:10]} on {about['cores']} cores, load average {about['load_average'][0]:g}"
+        f" before and {about['load_average_at_the_end'][0]:g} at the end\n"
+        f"(`{result['command']}`,\nall of it in `benchmarks/results/scale_out.json`)."
     )
     return "\n".join(
         [made, "", *_measured(costs), "", *_fleets(result), "", *_far(result), "", *_sums(costs)]
@@ -165,7 +166,7 @@ _ROWS: Final[Mapping[str, Callable[[Costs, float, int], str]]] = {
     "Redis: share of its one thread": lambda c, rate, _: f"{rate * c.redis_ms / 10:,.0f} %",
     "Redis: commands a second": lambda c, rate, _: f"{rate * c.redis_commands:,.0f}",
     "transactions a second": lambda c, rate, _: f"{rate * c.commits:,.0f}",
-    "of one flush, if a device flushes one after the other": lambda c, rate, _: (
+    "commits that one flush must take along": lambda c, rate, _: (
         f"{max(1.0, rate * c.commits * c.flush_ms / 1000 / USED):,.1f}"
     ),
     "WAL, MB/s, warm to cold": lambda c, rate, _: _range(rate * c.wal_warm / 1e6, rate * c.wal_cold / 1e6),

@@ -12,7 +12,12 @@ from benchmarks.load.arithmetic import BEGIN, END, costs_of, insert, render
 WAL = {"off": {"first_touched": 9000, "touched_before": 1500}}
 RESULT: dict[str, Any] = {
     "command": "python -m benchmarks.scale_out",
-    "conditions": {"at": "2026-11-24T12:00:00+00:00", "cores": 2},
+    "conditions": {
+        "at": "2026-11-24T12:00:00+00:00",
+        "cores": 2,
+        "load_average": [0.5, 0.4, 0.3],
+        "load_average_at_the_end": [4.0, 2.0, 1.0],
+    },
     "processes": [
         {
             "workers": 2,
