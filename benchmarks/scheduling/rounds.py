@@ -43,13 +43,15 @@ def _of(providers: int) -> Choose:
 
 
 def scenarios(dead: int) -> tuple[Scenario, ...]:
-    """Return them all; `dead`: tokens that were refreshed before a tick of the last one."""
+    """Return them all; `dead`: tokens that were refreshed before a tick of the last one, as after a pause."""
     return (
         Scenario("one_provider", Work.REFRESH, _of(1)),
         Scenario("four_providers", Work.REFRESH, _of(4)),
         Scenario("four_providers_cold", Work.REFRESH, _of(4), cold=True),
         Scenario("side_by_side", Work.REFRESH, lambda store, turn: store.adjacent(DUE, turn=turn)),
         Scenario("checks", Work.HEALTH, _of(4)),
+        # As many were refreshed since the last tick as are due now: what goes on all day.
+        Scenario("just_refreshed", Work.REFRESH, _of(4), dead=DUE),
         Scenario("dead_entries", Work.REFRESH, _of(4), dead=dead),
     )
 
