@@ -177,7 +177,7 @@ def main() -> None:
     """Run, write the result, and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=1, help="of each trouble (1)")
-    parser.add_argument("--seconds", type=float, default=25.0, help="of a round in trouble; the others take half (25)")
+    parser.add_argument("--seconds", type=float, default=25.0, help="of one in trouble; others: half (25)")
     parser.add_argument("--p50", default="0.2", help="seconds that an answer takes (0.2)")
     parser.add_argument("--p99", default="1.0")
     parser.add_argument("--only", default="", help="troubles, comma-separated; the result is not written")
