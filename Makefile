@@ -17,7 +17,8 @@ BIN = .venv/bin
 # Arguments for what is run: make demo ARGS='--flower-port 9000', make test ARGS='-x -k lease'.
 ARGS =
 # What `make bench` runs; one alone: make bench ONLY=demo
-BENCHMARKS = demo fairness
+BENCHMARKS = throughput slow_provider sustained statements exchange scheduling bloat on_demand isolation soak scale_out \
+	demo fairness
 # What is tested: make test T=tests/storage
 T =
 

@@ -16,6 +16,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -27,7 +28,7 @@ from benchmarks.throughput.contest import Contest
 RESULTS: Final = ROOT / "benchmarks" / "results"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run, write the result, and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes of every contender (2)")
     parser.add_argument("--slow", action="store_true", help="with an endpoint as slow as real ones")
     parser.add_argument("--only", default="", help="contenders, comma-separated; the result is not written")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     before = conditions()
     with tempfile.TemporaryDirectory(prefix="evergrant-throughput-") as folder, opened(Path(folder)) as made:
         contest = Contest(made, given.messages, given.threads, given.workers, slow=given.slow)

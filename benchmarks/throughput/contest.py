@@ -14,7 +14,7 @@ import redis
 from celery import Celery
 
 from benchmarks.load import store
-from benchmarks.load.deployment import Deployment, stop
+from benchmarks.load.deployment import Deployment, await_true, stop
 from benchmarks.throughput.drain import Drained, watch
 from tasks.names import HEALTH, REFRESH, REFRESH_TOKEN
 
@@ -23,6 +23,8 @@ PROVIDER: Final = "bench"
 _TUTORIAL_MESSAGES: Final = 1500
 _MOST_SECONDS: Final = 20.0
 _STOCK_THREADS: Final = 8
+#: Pieces of work, each twice as many messages as there are slots, before a slow endpoint's drain is measured.
+_WARM_PIECES: Final = 12
 #: An endpoint as slow as real ones: log-normal, by median and 99th percentile, in milliseconds.
 SLOW: Final = (200.0, 1000.0)
 #: Starts a contender's workers.
@@ -69,7 +71,7 @@ class Contest:
 
     def _stock(self, more: dict[str, str]) -> Drained:
         app = Celery("stock", broker=self._broker)
-        self._publish(app, "stock.nothing", "stock", self._messages, lambda one: {"connection_id": str(one)})
+        self._publish(app, "stock.nothing", "stock", self._ids, lambda one: {"connection_id": str(one)})
         return self._drain("stock", self._messages, self._celery("benchmarks.throughput.stock", more))
 
     def _tutorial(self) -> Drained:
@@ -78,7 +80,7 @@ class Contest:
         count = min(_TUTORIAL_MESSAGES, self._messages)
         url = f"{self._url}/token"
         self._publish(
-            app, "tutorial.refresh", "tutorial", count,
+            app, "tutorial.refresh", "tutorial", self._ids[:count],
             lambda one: {"connection_id": str(one), "token_url": url},
         )  # fmt: skip
         return self._drain("tutorial", count, self._celery("benchmarks.throughput.tutorial"))
@@ -86,26 +88,40 @@ class Contest:
     def _ours(self) -> Drained:
         store.make_due(self._postgres)
         app = Celery("ours", broker=self._broker)
-        # As `tasks.bulk` writes them.
-        self._publish(
-            app, REFRESH_TOKEN, REFRESH, self._messages,
-            lambda one: {"connection_id": str(one), "provider_id": PROVIDER, "scheduled": True},
-        )  # fmt: skip
+        # A provider's share of a worker has to grow first, call by call; what finds no slot is thrown back.
+        piece = 2 * self._threads * self._workers
+        warming = _WARM_PIECES * piece if self._slow else 0
+
+        def publish(ids: list[UUID]) -> None:
+            # As `tasks.bulk` writes them.
+            self._publish(
+                app, REFRESH_TOKEN, REFRESH, ids,
+                lambda one: {"connection_id": str(one), "provider_id": PROVIDER, "scheduled": True},
+            )  # fmt: skip
 
         def start() -> list[Popen[bytes]]:
-            return [
+            workers = [
                 self._made.worker(f"bulk-{number}", "refresh,health", self._threads)
                 for number in range(1, self._workers + 1)
             ]
+            for begin in range(0, warming, piece):
+                publish(self._ids[begin : begin + piece])
+                await_true(lambda: self._redis.llen(REFRESH) == 0, 60, "the workers take no messages")
+            if warming:
+                publish(self._ids[warming:])
+            return workers
 
-        drained = self._drain(REFRESH, self._messages, start)
-        left = self._made.servers.query("SELECT count(*) FROM tokens WHERE refresh_due_at < now()")[0][0]
-        print(f"refreshed: {self._messages - int(str(left))} of {self._messages}", file=sys.stderr)
-        return drained
+        if not warming:
+            publish(self._ids)
+        return self._drain(REFRESH, self._messages - warming, start, self._refreshed)
+
+    def _refreshed(self) -> int:
+        counted = self._made.servers.query("SELECT count(*) FROM activity WHERE kind = 'refreshed'")
+        return int(str(counted[0][0]))
 
     def _sleeper(self) -> Drained:
         app = Celery("sleeper", broker=self._broker)
-        self._publish(app, "sleeper.wait", HEALTH, self._messages, lambda one: {"connection_id": str(one)})
+        self._publish(app, "sleeper.wait", HEALTH, self._ids, lambda one: {"connection_id": str(one)})
         latency = {"EVERGRANT_BENCH_P50_MS": f"{SLOW[0]:g}", "EVERGRANT_BENCH_P99_MS": f"{SLOW[1]:g}"}
 
         def start() -> list[Popen[bytes]]:
@@ -138,17 +154,17 @@ class Contest:
         return start
 
     def _publish(
-        self, app: Celery, task: str, queue: str, count: int, kwargs: Callable[[UUID], dict[str, object]]
+        self, app: Celery, task: str, queue: str, ids: list[UUID], kwargs: Callable[[UUID], dict[str, object]]
     ) -> None:
         with app.producer_or_acquire() as producer, producer.batch(1000):
-            for connection_id in self._ids[:count]:
+            for connection_id in ids:
                 app.send_task(
                     task, kwargs=kwargs(connection_id), queue=queue, producer=producer,
                     argsrepr="()", kwargsrepr="{}", ignore_result=True,
                 )  # fmt: skip
         app.close()
 
-    def _drain(self, queue: str, count: int, start: Start) -> Drained:
+    def _drain(self, queue: str, count: int, start: Start, done: Callable[[], int] | None = None) -> Drained:
         workers = start()
         groups = {
             "workers": [psutil.Process(worker.pid) for worker in workers],
@@ -157,7 +173,7 @@ class Contest:
             "endpoint": [psutil.Process(self._endpoint.pid)],
         }
         try:
-            return watch(self._redis, queue, count, groups, at_most=_MOST_SECONDS)
+            return watch(self._redis, queue, count, groups, at_most=_MOST_SECONDS, done=done)
         finally:
             for worker in workers:
                 stop(worker)

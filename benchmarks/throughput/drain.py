@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -23,8 +23,9 @@ class Drained:
     """What one drain came to.
 
     Attributes:
-        per_second: Messages that left the queue, in the middle of the drain.
-        cpu_ms: Processor time for each message, by group of processes.
+        messages: Done in the middle of the drain: tokens committed, or messages that left the queue.
+        per_second: Of these.
+        cpu_ms: Processor time for each of these, by group of processes.
     """
 
     messages: int
@@ -50,20 +51,27 @@ def watch(
     groups: Mapping[str, Sequence[psutil.Process]],
     *,
     at_most: float,
+    done: Callable[[], int] | None = None,
 ) -> Drained:
     """Watch the queue being emptied; return after its middle part, or after `at_most` seconds of it.
+
+    Args:
+        done: How much has been done so far; None: what has left the queue.
 
     Raises:
         SystemExit: Nothing left the queue for a minute.
     """
     _until(client, queue, int(published * (1 - EDGE)))
-    began, before, first = time.monotonic(), used(groups), _depth(client, queue)
+    counted = done or (lambda: published - _depth(client, queue))
+    began, before, first = time.monotonic(), used(groups), counted()
     last = int(published * EDGE)
-    while (depth := _depth(client, queue)) > last and time.monotonic() - began < at_most:
+    while _depth(client, queue) > last and time.monotonic() - began < at_most:
         time.sleep(_LOOK_SECONDS)
     seconds, spent = time.monotonic() - began, used(groups).since(before)
-    done = first - depth
-    return Drained(done, seconds, done / seconds, {name: cpu / done * 1000 for name, cpu in spent.items()})
+    messages = counted() - first
+    return Drained(
+        messages, seconds, messages / seconds, {name: cpu / messages * 1000 for name, cpu in spent.items()}
+    )
 
 
 def _until(client: redis.Redis, queue: str, depth: int) -> None:
