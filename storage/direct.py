@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
-from storage.engine import reachable
+from storage.engine import OUTDATED, reachable
 
 _DIALECT: Final = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # SQLAlchemy's
 
@@ -54,9 +54,10 @@ def direct(engine: Engine) -> Iterator[psycopg.Connection[Any]]:
             connection: Any = pooled.driver_connection
             connection.autocommit = True
             yield connection
-        except BaseException:
-            if connection.pgconn.transaction_status != TransactionStatus.IDLE:
-                # Cut, or left in the middle of a statement: nobody else may have it.
+        except BaseException as error:
+            # Cut, or left in the middle of a statement; or what it has prepared does not run any more.
+            idle = connection.pgconn.transaction_status == TransactionStatus.IDLE
+            if not idle or isinstance(error, OUTDATED):
                 pooled.invalidate()
             raise
         finally:
