@@ -50,17 +50,19 @@ def direct(engine: Engine) -> Iterator[psycopg.Connection[Any]]:
     """
     with reachable():
         pooled = engine.raw_connection()
+        connection: Any = pooled.driver_connection
+        usable = True
         try:
-            connection: Any = pooled.driver_connection
             connection.autocommit = True
             yield connection
-        except BaseException as error:
-            # Cut, or left in the middle of a statement; or what it has prepared does not run any more.
-            idle = connection.pgconn.transaction_status == TransactionStatus.IDLE
-            if not idle or isinstance(error, OUTDATED):
-                pooled.invalidate()
+        except OUTDATED:
+            usable = False
             raise
         finally:
-            if pooled.is_valid:
+            # Cut, or left in the middle of a statement: nobody else may have it. Whoever has his rows by then
+            # keeps them: they are committed.
+            if usable and connection.pgconn.transaction_status == TransactionStatus.IDLE:
                 connection.autocommit = False
+            else:
+                pooled.invalidate()
             pooled.close()
