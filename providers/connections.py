@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Final, Self
 
+import h11
 import httpcore2
 import httpx2
 
@@ -110,8 +111,11 @@ class Connections:
     def give_back(
         self, connection: httpcore2.HTTPConnection, destination: Destination, *, fresh: bool
     ) -> None:
-        """Keep a connection whose call is over, if another call may use it; it is closed else."""
-        if not connection.is_available():
+        """Keep a connection whose call is over, if another call may use it; it is closed else.
+
+        One that has more than the call's answer is closed too: the next call would take that for its own.
+        """
+        if not connection.is_available() or _has_leftovers(connection):
             connection.close()
             return
         with self._lock:
@@ -142,3 +146,13 @@ class Connections:
             leaving = self._leaving()
         for one in leaving:
             one.close()
+
+
+def _has_leftovers(connection: httpcore2.HTTPConnection) -> bool:
+    """Say whether bytes behind the answer have been read with it; where nobody can tell, there are some.
+
+    The library keeps them, and the next request's answer would begin with them: that of another grant. What
+    has not been read yet makes an idle connection readable, which `has_expired` sees. Nothing public tells.
+    """
+    state = getattr(getattr(connection, "_connection", None), "_h11_state", None)
+    return not isinstance(state, h11.Connection) or state.trailing_data[0] != b""

@@ -35,12 +35,12 @@ class GroupFailed(Exception):
 class _Call(Generic[Request, Outcome]):
     """One caller's request, and what becomes of it: written by his leader until he is woken."""
 
-    __slots__ = ("cause", "outcomes", "request", "taken", "woken")
+    __slots__ = ("cause", "outcomes", "request", "taken_by", "woken")
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        #: A leader has it in his group.
-        self.taken = False
+        #: The leader who has it in his group.
+        self.taken_by: _Call[Request, Outcome] | None = None
         #: The outcome, alone in its tuple; empty: the group failed.
         self.outcomes: tuple[Outcome, ...] = ()
         self.cause: Exception | None = None
@@ -94,7 +94,7 @@ class Combiner(Generic[Request, Outcome]):
                     self._waiting.append(call)
             if not leads:
                 self._wait(call)
-            if not call.taken:
+            if call.taken_by is None:
                 self._lead(call)
         finally:
             # However this thread's part ends: nobody may be left waiting for it.
@@ -113,7 +113,14 @@ class Combiner(Generic[Request, Outcome]):
         """Wait until the call has its outcome, or the lead."""
         while not call.woken.acquire(timeout=self._patience):
             with self._lock:
-                if not call.taken and call not in self._leaders and self._lead_is_free():
+                if call.taken_by is not None:
+                    if call.taken_by not in self._leaders:
+                        # His thread was ended before he could wake anybody.
+                        return
+                elif call in self._leaders:
+                    # So was his who gave the lead away.
+                    return
+                elif self._lead_is_free():
                     self._leaders[call] = time.monotonic()
                     self._waiting.remove(call)
                     return
@@ -124,10 +131,11 @@ class Combiner(Generic[Request, Outcome]):
         outcomes: Sequence[Outcome] = ()
         try:
             with self._lock:
-                call.taken = True
+                call.taken_by = call
                 while self._waiting and len(group) < self._most:
-                    group.append(self._waiting[0])
-                    self._waiting.popleft().taken = True
+                    # In this order: wherever this thread is ended, the other one knows whose end to look for.
+                    self._waiting[0].taken_by = call
+                    group.append(self._waiting.popleft())
             outcomes = self._carry_out([one.request for one in group])
         except Exception as error:  # noqa: BLE001 - whatever it is, each caller of the group hears it
             cause = error
@@ -143,13 +151,14 @@ class Combiner(Generic[Request, Outcome]):
         """Give the lead to the first of those who wait, if it is this call's to give."""
         heir = None
         with self._lock:
+            if call in self._waiting:
+                # Its thread was ended while it waited.
+                self._waiting.remove(call)
             if call in self._leaders:
                 del self._leaders[call]
                 if self._waiting and self._lead_is_free():
-                    heir = self._waiting.popleft()
+                    heir = self._waiting[0]
                     self._leaders[heir] = time.monotonic()
-            elif not call.taken:
-                # Its thread was ended while it waited.
-                self._waiting.remove(call)
+                    self._waiting.popleft()
         if heir is not None:
             heir.woken.release()

@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
-from storage.engine import reachable
+from storage.engine import OUTDATED, reachable
 
 _DIALECT: Final = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # SQLAlchemy's
 
@@ -50,16 +50,19 @@ def direct(engine: Engine) -> Iterator[psycopg.Connection[Any]]:
     """
     with reachable():
         pooled = engine.raw_connection()
+        connection: Any = pooled.driver_connection
+        usable = True
         try:
-            connection: Any = pooled.driver_connection
             connection.autocommit = True
             yield connection
-        except BaseException:
-            if connection.pgconn.transaction_status != TransactionStatus.IDLE:
-                # Cut, or left in the middle of a statement: nobody else may have it.
-                pooled.invalidate()
+        except OUTDATED:
+            usable = False
             raise
         finally:
-            if pooled.is_valid:
+            # Cut, or left in the middle of a statement: nobody else may have it. Whoever has his rows by then
+            # keeps them: they are committed.
+            if usable and connection.pgconn.transaction_status == TransactionStatus.IDLE:
                 connection.autocommit = False
+            else:
+                pooled.invalidate()
             pooled.close()

@@ -22,13 +22,14 @@ import psycopg.conninfo
 import sqlalchemy.exc
 from pydantic import SecretStr
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from domain.errors import ConfigurationError, ServiceUnavailable
 
 #: `Engine` is here for callers, who name it and do not import SQLAlchemy.
 __all__ = [
+    "OUTDATED",
     "VARIABLE",
     "Engine",
     "autocommit",
@@ -41,6 +42,9 @@ __all__ = [
 ]
 
 VARIABLE: Final = "EVERGRANT_DATABASE_URL"
+#: What a session says whose prepared statements were overtaken: by a migration that changed a column's type
+#: ("cached plan must not change result type"), or by whoever discarded them. A new session has none of that.
+OUTDATED: Final = (psycopg.errors.FeatureNotSupported, psycopg.errors.InvalidSqlStatementName)
 _SCHEMES: Final = frozenset({"postgresql", "postgres", "postgresql+psycopg"})
 _HOST = re.compile(r"[A-Za-z0-9._:%-]*")
 #: Idle connections are probed by the kernel after this many seconds, and given up 3 probes later.
@@ -100,6 +104,12 @@ def _connect_args(application_name: str, statement_timeout: timedelta) -> dict[s
     }
 
 
+def _replace_if_outdated(context: ExceptionContext) -> None:
+    """Let every session go that was made before this: they have prepared the same statements."""
+    if isinstance(context.original_exception, OUTDATED):
+        context.is_disconnect = True
+
+
 def _drop_if_dead(
     connection: psycopg.Connection[object], _record: ConnectionPoolEntry, _proxy: object
 ) -> None:
@@ -142,6 +152,7 @@ def make_engine(
         connect_args=_connect_args(application_name, statement_timeout),
     )
     event.listen(engine, "checkout", _drop_if_dead)
+    event.listen(engine, "handle_error", _replace_if_outdated)
     return engine
 
 

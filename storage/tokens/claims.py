@@ -11,11 +11,13 @@ from uuid import UUID
 from sqlalchemy import Row, bindparam, select
 
 from domain.token import ConnectionRef, Credentials, TokenState
+from storage.combining import GroupFailed
 from storage.engine import single
 from storage.schema import connections, tokens
 from storage.tokens.base import StoreBase
 from storage.tokens.claim_statements import CLAIM_RECOVERY, CLAIMS, ClaimKind
 from storage.tokens.groups import ClaimedRow, WantedClaim
+from storage.tokens.releasing import RELEASE
 from storage.tokens.rows import (
     STATE_COLUMNS,
     Sealed,
@@ -132,7 +134,11 @@ class Claims(StoreBase):
                 claims nothing.
         """
         if when.kind is ClaimKind.SCHEDULED:
-            row = self._groups.claim(WantedClaim(connection_id, attempt_id, owner, lease, unless))
+            try:
+                row = self._groups.claim(WantedClaim(connection_id, attempt_id, owner, lease, unless))
+            except GroupFailed:
+                self._give_back(connection_id, attempt_id)
+                row = None
             if row is not None:
                 return _claimed_in_group(row)
             # Being written by somebody else at this moment, or not to be had: alone one waits for the row.
@@ -150,6 +156,15 @@ class Claims(StoreBase):
             if unless():
                 return None
             return _claimed(connection.execute(CLAIMS[when.kind], parameters).one_or_none())
+
+    def _give_back(self, connection_id: UUID, attempt_id: UUID) -> None:
+        """Undo a claim that may have been made without our hearing of it.
+
+        The group's rows can have been committed when one of them turned out not to be readable, or its thread
+        was ended. To the claim alone that would be another's presentation, which nobody will ever resolve.
+        """
+        with single(self._auto) as connection:
+            connection.execute(RELEASE, {"wanted_id": connection_id, "held_by": attempt_id, "due_at": None})
 
     def claim_recovery(
         self,

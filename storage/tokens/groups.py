@@ -63,6 +63,7 @@ class Groups:
 
         Raises:
             ServiceUnavailable: Whether it was claimed is unknown.
+            GroupFailed: So it is, and Postgres can be asked: give it back before you claim alone.
         """
         return _asked(self._claims, wanted)
 
@@ -78,7 +79,11 @@ class Groups:
         Raises:
             ServiceUnavailable: Whether it landed is unknown.
         """
-        return _asked(self._landings, answer)
+        try:
+            return _asked(self._landings, answer)
+        except GroupFailed:
+            # One bad row, or the end of the thread that led: each tries alone, and hears what is his.
+            return None
 
     def _claim_all(self, group: list[WantedClaim]) -> list[ClaimedRow | None]:
         with direct(self._engine) as connection:
@@ -130,5 +135,4 @@ def _asked(combiner: Combiner[Request, Outcome | None], request: Request) -> Out
     except GroupFailed as failed:
         if isinstance(failed.__cause__, ServiceUnavailable):
             raise ServiceUnavailable(str(failed)) from failed.__cause__
-        # One bad row, or the end of the thread that led: each tries alone, and hears what is his.
-        return None
+        raise

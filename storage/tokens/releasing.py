@@ -33,7 +33,8 @@ _IN_DOUBT: Final = tokens.c.status == literal_column("'in_doubt'")
 _STILL_DOUBTED: Final = and_(_IN_DOUBT, tokens.c.presented_at != tokens.c.first_presented_at)
 _ENDED: Final = and_(_IN_DOUBT, not_(_STILL_DOUBTED))
 _RESCHEDULED: Final = bindparam("due_at", type_=DateTime(timezone=True))
-_RELEASE: Final = (
+#: Of `wanted_id`, where `held_by` has it; `due_at` as `Releases.release` has it.
+RELEASE: Final = (
     update(tokens)
     .where(tokens.c.connection_id == bindparam("wanted_id"), tokens.c.attempt_id == bindparam("held_by"))
     .values(
@@ -104,7 +105,7 @@ class Releases(StoreBase):
         """
         parameters = {"wanted_id": connection_id, "held_by": attempt_id, "due_at": refresh_due_at}
         with single(self._auto) as connection:
-            return connection.execute(_RELEASE, parameters).one_or_none() is not None
+            return connection.execute(RELEASE, parameters).one_or_none() is not None
 
     def mark_lapsed(self, connection_id: UUID, *, attempt_id: UUID, recover_at: datetime) -> bool:
         """Call a row in doubt, once more if it is, whose holder let the lease lapse; False if that is not so.

@@ -6,10 +6,13 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import pytest
 
 from storage.combining import HANGING, Combiner, GroupFailed
+from tests.storage.grouping import gathered
 from tests.support.waiting import eventually
 
 
@@ -135,6 +138,26 @@ def test_a_leader_that_is_ended_leaves_nobody_waiting(ending: BaseException) -> 
 
     assert isinstance(unknown, GroupFailed)
     assert unknown.__cause__ is None
+
+
+class Ending(list[int]):
+    """Outcomes over which the thread that hands them out is ended, from a certain one on."""
+
+    def __getitem__(self, key: Any) -> Any:
+        if key.start >= 1:
+            raise SystemExit
+        return super().__getitem__(key)
+
+
+def test_a_leader_that_is_ended_while_he_wakes_the_others_leaves_nobody_waiting() -> None:
+    """Those whom he has not woken see that he has gone, and hear that nobody knows."""
+    combiner: Combiner[int, int] = Combiner(Ending, most=4, patience=0.05)
+    with gathered(combiner) as together:
+        futures = together([partial(combiner.ask, number) for number in range(4)])
+        heard = [type(future.exception(60)) for future in futures]
+
+    assert sorted(each.__name__ for each in heard) == ["GroupFailed"] * 3 + ["SystemExit"]
+    assert (waiting(combiner), combiner._leaders) == (0, {})
 
 
 def test_a_group_with_too_few_outcomes_leaves_nobody_waiting() -> None:
