@@ -27,7 +27,7 @@ SEARCH: Final = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 #: Mutants must be found, not explained.
-HUNT: Final = settings(SEARCH, max_examples=2000, phases=[Phase.generate])
+HUNT: Final = settings(SEARCH, max_examples=20_000, phases=[Phase.generate])
 
 
 def search(
