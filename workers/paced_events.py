@@ -10,11 +10,30 @@ from __future__ import annotations
 from typing import Any, Final
 
 from celery import Celery, bootsteps
+from celery.app.events import Events
+from celery.events.dispatcher import EventDispatcher
 
 #: How late an event may be seen.
 SECONDS: Final = 0.1
 #: More than so many are not waited for: a publication stays well below a megabyte.
 MOST: Final = 2000
+
+
+class ImpatientDispatcher(EventDispatcher):
+    """Tries once to publish an event, and keeps what failed for the next time.
+
+    Celery lets a worker's heartbeat retry for as long as the broker is away, inside the event loop: nothing
+    else happens there meanwhile, SIGTERM included, and the connection is not made anew.
+    """
+
+    def _publish(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - Celery publishes no types
+        return super()._publish(*arguments, **{**options, "retry": False})
+
+
+class ImpatientEvents(Events):
+    """What a Celery app makes its dispatchers with: `Celery(events=ImpatientEvents)`."""
+
+    dispatcher_cls = ImpatientDispatcher
 
 
 def use_in_worker(app: Celery) -> None:

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import redis
@@ -167,6 +168,22 @@ def _freeze(server: Restartable, works: Works) -> None:
         )
     finally:
         go_on(pid)
+
+
+def test_an_event_is_not_waited_for(own: tuple[Restartable, Works]) -> None:
+    """Celery lets a worker's heartbeat retry without end, and a hung Redis would stop the event loop."""
+    server, works = own
+    pid = server.pid
+    with works.app.connection_for_write() as connection:
+        dispatcher = works.app.events.Dispatcher(connection)
+        sender = Thread(target=dispatcher.send, args=("worker-heartbeat",), kwargs={"retry": True})
+        stop(pid)
+        try:
+            sender.start()
+            eventually(lambda: not sender.is_alive(), seconds=60, what="it was tried once")
+        finally:
+            go_on(pid)
+            sender.join(60)
 
 
 @pytest.mark.parametrize("trouble", [_restart, _freeze])
