@@ -172,10 +172,13 @@ class Channel(KeptBindings, OneClient, redis.Channel):
         callback(given)
 
     def _basic_cancel(self, consumer_tag: str) -> None:
+        consumed = bool(self._active_queues)
         super()._basic_cancel(consumer_tag)
-        if not self._active_queues and self._owed and not self.closed:
-            # A worker that stops takes no turns any more, and may still wait for its tasks for long.
-            self._flush()
+        if consumed and not self._active_queues and self._owed and not self.closed:
+            # A worker that stops takes no turns any more, and may still wait for its tasks for long. A failure
+            # would only make it cancel and wait again; closing is the next to try.
+            with suppress(RedisError, OSError):
+                self._flush()
 
     def basic_get(self, queue: str, no_ack: bool = False, **_: Any) -> Any:  # noqa: ANN401 - a kombu message
         """Take one message of a queue, or give None."""
