@@ -175,7 +175,7 @@ class Channel(KeptBindings, OneClient, redis.Channel):
         consumed = bool(self._active_queues)
         super()._basic_cancel(consumer_tag)
         if consumed and not self._active_queues and self._owed and not self.closed:
-            # A worker that stops takes no turns any more, and may still wait for its tasks for long. A failure
+            # A worker that stops takes no turns any more, and may still wait for its tasks for long. Failing
             # would only make it cancel and wait again; closing is the next to try.
             with suppress(RedisError, OSError):
                 self._flush()
