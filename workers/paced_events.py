@@ -7,6 +7,7 @@ later, with the time at which it happened.
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any, Final
 
 from celery import Celery, bootsteps
@@ -17,6 +18,8 @@ from celery.events.dispatcher import EventDispatcher
 SECONDS: Final = 0.1
 #: More than so many are not waited for: a publication stays well below a megabyte.
 MOST: Final = 2000
+#: After a failure nothing is published for so many seconds.
+PAUSE: Final = 10.0
 
 
 class ImpatientDispatcher(EventDispatcher):
@@ -26,8 +29,27 @@ class ImpatientDispatcher(EventDispatcher):
     else happens there meanwhile, SIGTERM included, and the connection is not made anew.
     """
 
-    def _publish(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - Celery publishes no types
-        return super()._publish(*arguments, **{**options, "retry": False})
+    _failed = -PAUSE
+
+    @property
+    def _pauses(self) -> bool:
+        return bool(self.buffer_while_offline) and monotonic() < self._failed + PAUSE
+
+    def flush(self, errors: bool = True, groups: bool = True) -> None:
+        """Publish what is kept, unless that has failed a moment ago."""
+        if not self._pauses:
+            super().flush(errors, groups)
+
+    def _publish(self, event: Any, producer: Any, routing_key: str, **options: Any) -> Any:  # noqa: ANN401 - Celery publishes no types
+        if self._pauses:
+            # A hung broker takes a socket timeout for each, also while the worker is told to stop.
+            self._outbound_buffer.append((event, routing_key))
+            return None
+        kept = len(self._outbound_buffer)
+        published = super()._publish(event, producer, routing_key, **{**options, "retry": False})
+        if len(self._outbound_buffer) > kept:
+            self._failed = monotonic()
+        return published
 
 
 class ImpatientEvents(Events):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from threading import Thread
+from unittest.mock import Mock
 
 import pytest
 import redis
@@ -184,6 +185,21 @@ def test_an_event_is_not_waited_for(own: tuple[Restartable, Works]) -> None:
         finally:
             go_on(pid)
             sender.join(60)
+
+
+def test_events_are_not_tried_one_by_one(works: Works) -> None:
+    """After one failure the next events are kept: each would cost a hung broker's timeout."""
+    producer = Mock()
+    producer.publish.side_effect = redis.TimeoutError
+    with works.app.connection_for_write() as connection:
+        dispatcher = works.app.events.Dispatcher(connection)
+        dispatcher.producer = producer
+        for _ in range(3):
+            dispatcher.send("worker-heartbeat")
+        dispatcher.flush()
+
+    producer.publish.assert_called_once()
+    assert len(dispatcher._outbound_buffer) == 3
 
 
 @pytest.mark.parametrize("trouble", [_restart, _freeze])
