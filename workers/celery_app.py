@@ -9,6 +9,7 @@ from services.wiring import Servers
 from workers import logs
 from workers.broker.transport import BatchingAMQP
 from workers.celery_config import celery_settings
+from workers.paced_events import ImpatientEvents
 
 
 def make_app(settings: Settings, servers: Servers) -> Celery:
@@ -16,7 +17,7 @@ def make_app(settings: Settings, servers: Servers) -> Celery:
     # Celery configures logging of its own unless somebody takes the signal.
     signals.setup_logging.connect(_keep_our_logs, weak=False)
     logs.configure(settings)
-    app = Celery("evergrant", amqp=BatchingAMQP, set_as_current=True)
+    app = Celery("evergrant", amqp=BatchingAMQP, events=ImpatientEvents, set_as_current=True)
     app.conf.update(celery_settings(servers))
     app.loader.import_default_modules()
     return app

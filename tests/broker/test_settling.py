@@ -217,6 +217,30 @@ def test_closing_where_redis_refuses_ends_nobody(broker: Broker, monkeypatch: py
     assert consumer.channel.closed
 
 
+def test_cancelling_where_redis_refuses_is_not_repeated(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopping worker cancels more than once. What could not be sent is sent by closing."""
+    broker.publish("a", 1)
+    consumer = Consumer(broker, OURS, ["a"])
+    consumer.connection.transport.cycle.join(_NoLoop(), None)
+    consumer.turn()
+    consumer.got[0].ack()
+    asked: list[object] = []
+
+    def refused(*_: object, **__: object) -> None:
+        asked.append(None)
+        raise redis.ConnectionError
+
+    monkeypatch.setattr(redis.ConnectionPool, "get_connection", refused)
+    consumer._consumer.cancel()
+    consumer._consumer.cancel()
+    monkeypatch.undo()
+    assert len(asked) == 1
+    consumer.channel.close()
+    assert broker.unacknowledged() == broker.waiting("a") == []
+
+
 def test_a_task_that_ends_after_its_channel_acknowledges_late(broker: Broker) -> None:
     """Its message could not go back when the connection was lost, and need not come again."""
     broker.publish("a", 1)

@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from tests.broker.world import OURS, STOCK, Broker, Consumer, queue
+from workers.broker import channel
 
 pytestmark = pytest.mark.servers
 
@@ -109,6 +110,25 @@ def test_no_more_than_the_prefetch_is_taken(broker: Broker) -> None:
     assert consumer.turn() == numbers[:8]
 
 
+def test_whoever_counts_for_himself_is_asked_before_each_message(broker: Broker) -> None:
+    """Celery does, with `worker_disable_prefetch`: of a large prefetch only what its threads can begin."""
+    numbers = broker.publish("a", 4)
+    consumer = Consumer(broker, OURS, ["a"], prefetch=16)
+    consumer.channel.qos.can_consume = lambda: len(consumer.numbers) < 2
+
+    assert [list(consumer.turn(look=False)) for _ in range(3)] == [numbers[:1], numbers[:2], numbers[:2]]
+
+
+def test_calls_are_kept_for_few_orders(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many orders of the queues and rooms come up."""
+    monkeypatch.setattr(channel, "_MOST_WANTS", 3)
+    consumer = Consumer(broker, OURS, ["a", "b"])
+    for room in range(1, 9):
+        consumer.channel.turn(look=True, most=room)
+
+    assert len(consumer.channel._wants) <= 3
+
+
 def test_a_consumer_that_does_not_acknowledge_leaves_nothing(broker: Broker) -> None:
     """Such messages are taken for good."""
     numbers = broker.publish("a", 3)
@@ -120,14 +140,14 @@ def test_a_consumer_that_does_not_acknowledge_leaves_nothing(broker: Broker) -> 
 def test_a_single_message_is_taken_in_the_same_way(broker: Broker) -> None:
     """`basic_get` gives one and writes it down in one step, or takes it for good, or gives None."""
     numbers = broker.publish("a", 2)
-    channel = broker.connect(OURS).channel()
-    queue("a")(channel).declare()
+    single = broker.connect(OURS).channel()
+    queue("a")(single).declare()
 
-    message = channel.basic_get("a")
+    message = single.basic_get("a")
     assert (message.decode(), broker.unacknowledged()) == (numbers[0], [numbers[0]])
     message.ack()
-    assert channel.basic_get("a", no_ack=True).decode() == numbers[1]
-    assert (channel.basic_get("a"), broker.unacknowledged()) == (None, [])
+    assert single.basic_get("a", no_ack=True).decode() == numbers[1]
+    assert (single.basic_get("a"), broker.unacknowledged()) == (None, [])
 
 
 @pytest.mark.parametrize("key", ["unacked", "unacked_index", "unreadable_messages", "a"])

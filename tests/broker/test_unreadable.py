@@ -52,6 +52,11 @@ BROKEN: dict[str, bytes | str] = {
     "no route": without("properties", "delivery_info"),
     "no exchange": without("properties", "delivery_info", "exchange"),
     "deep": '{"properties":' + "[" * 2000 + "]" * 2000 + "}",
+    "deeper than Python reads": json.dumps({**WHOLE, "x": 0}).replace(
+        '"x": 0', '"x": ' + "[" * 996 + "]" * 996
+    ),
+    "no number": json.dumps({**WHOLE, "headers": {"x": {"__type__": "decimal", "__value__": "x"}}}),
+    "a tag that is no UTF-8": json.dumps(WHOLE).encode().replace(SECRET.encode(), SECRET.encode() + b"\xff"),
     "no base64": with_body("abc"),
     "a body that is a number": with_body(7),
     "no UTF-8": json.dumps(WHOLE).encode().replace(b"MQ==", b"\xff\xfe"),
@@ -98,12 +103,27 @@ def test_only_the_newest_are_kept(broker: Broker, texts: list[str], monkeypatch:
     assert broker.aside() == texts[:0:-1]
 
 
-@pytest.mark.parametrize("entry", ["{", json.dumps(["a text", "work", "a"]), json.dumps([1, 2])])
-def test_an_entry_that_nobody_can_restore_is_set_aside(broker: Broker, entry: str) -> None:
+ENTRIES: dict[str, str] = {
+    "no JSON": "{",
+    "a text": json.dumps(["a text", "work", "a"]),
+    "two numbers": json.dumps([1, 2]),
+    "a list for an exchange": json.dumps([WHOLE, ["work"], "a"]),
+    "deep": "[" * 996 + "]" * 996,
+    "endless priority": json.dumps([{**WHOLE, "properties": {"priority": 0}}, "work", "a"]).replace(
+        "0", "1e999"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("tag", [b"tag", b"tag\xff"])
+def test_an_entry_that_nobody_can_restore_is_set_aside(broker: Broker, name: str, tag: bytes) -> None:
     """Stock kombu's sweep would stop at it for ever."""
+    entry = ENTRIES[name]
     other = Broker(broker.url, visibility_timeout=0)
-    other.redis.hset("unacked", "tag", entry)
-    other.redis.zadd("unacked_index", {"tag": 1.0, "gone": 2.0})
+    other.redis.hset("unacked", tag, entry)
+    other.redis.zadd("unacked_index", {tag: 1.0})
+    other.redis.zadd("unacked_index", {"gone": 2.0})
     consumer = Consumer(other, OURS, ["a"])
     consumer.channel.qos.restore_visible(num=None, interval=1)
 

@@ -6,6 +6,8 @@ import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from threading import Thread
+from unittest.mock import Mock
 
 import pytest
 import redis
@@ -163,10 +165,41 @@ def _freeze(server: Restartable, works: Works) -> None:
     log = next(works._folder.glob("*.log"))
     try:
         eventually(
-            lambda: "Connection to broker lost" in log.read_text(), seconds=200, what="the worker has noticed"
+            lambda: "Connection to broker lost" in log.read_text(), seconds=60, what="the worker has noticed"
         )
     finally:
         go_on(pid)
+
+
+def test_an_event_is_not_waited_for(own: tuple[Restartable, Works]) -> None:
+    """Celery lets a worker's heartbeat retry without end, and a hung Redis would stop the event loop."""
+    server, works = own
+    pid = server.pid
+    with works.app.connection_for_write() as connection:
+        dispatcher = works.app.events.Dispatcher(connection)
+        sender = Thread(target=dispatcher.send, args=("worker-heartbeat",), kwargs={"retry": True})
+        stop(pid)
+        try:
+            sender.start()
+            eventually(lambda: not sender.is_alive(), seconds=60, what="it was tried once")
+        finally:
+            go_on(pid)
+            sender.join(60)
+
+
+def test_events_are_not_tried_one_by_one(works: Works) -> None:
+    """After one failure the next events are kept: each would cost a hung broker's timeout."""
+    producer = Mock()
+    producer.publish.side_effect = redis.TimeoutError
+    with works.app.connection_for_write() as connection:
+        dispatcher = works.app.events.Dispatcher(connection)
+        dispatcher.producer = producer
+        for _ in range(3):
+            dispatcher.send("worker-heartbeat")
+        dispatcher.flush()
+
+    producer.publish.assert_called_once()
+    assert len(dispatcher._outbound_buffer) == 3
 
 
 @pytest.mark.parametrize("trouble", [_restart, _freeze])
@@ -177,8 +210,7 @@ def test_a_redis_that_goes_away_and_comes_back(
     server, works = own
     # One thread is free, so the worker looks for more all the time.
     works.send(3, gated=True)
-    # Without a heartbeat: whatever asks a hung Redis by redis-py's pool is held up by its many retries.
-    works.start("--without-heartbeat", threads=4)
+    works.start(threads=4)
     eventually(lambda: len(works.account()[1]) == 3, what="three are under way")
     trouble(server, works)
     works.send(100)

@@ -17,19 +17,22 @@ from kombu.utils.json import loads
 from kombu.utils.scheduling import priority_cycle
 from redis.exceptions import RedisError
 
+from workers.broker.bindings import KeptBindings
 from workers.broker.giving_back import give_back, set_aside
 from workers.broker.one_client import OneClient
 from workers.broker.qos import QoS, keep, room_of
+from workers.broker.refusals import telling_refusals
 from workers.broker.taking import MOST_ACKNOWLEDGED, MOST_TAKEN, NOTHING, Places, Taken, Wanted, take
 
 log = structlog.get_logger(__name__)
 
 #: The list of what was set aside because nobody could read it.
 ASIDE: Final = "unreadable_messages"
-_READ_ERRORS: Final = (ValueError, TypeError, KeyError, AttributeError, LookupError)
+#: Calls that are kept packed; four queues in every order and at every room come to about two hundred.
+_MOST_WANTS: Final = 500
 
 
-class Channel(OneClient, redis.Channel):
+class Channel(KeptBindings, OneClient, redis.Channel):
     """Takes messages from its queues' lists when it is given a turn.
 
     One thread gives the turns. Others may acknowledge meanwhile.
@@ -59,13 +62,15 @@ class Channel(OneClient, redis.Channel):
             look: Ask although the queues were empty the last time.
 
         Raises:
+            Refused: Redis answers, but would not do it. What was owed is still owed.
             redis.exceptions.RedisError: What was owed is still owed.
         """
         queues = self._queue_cycle.consume(len(self._active_queues)) if self._active_queues else ()
         room = room_of(self.qos, most) if queues else 0
         if not self._held and (self._owed or (room and (look or self._more))):
             connection = self._connection_for_turns()
-            self._held += self._call(connection, self._wanted(queues, room) if room else NOTHING)
+            with telling_refusals():
+                self._held += self._call(connection, self._wanted(queues, room) if room else NOTHING)
             if room:
                 self._more = len(self._held) >= room
         return self._deliver_held()
@@ -87,6 +92,8 @@ class Channel(OneClient, redis.Channel):
         order = tuple(dict.fromkeys(queues))
         wanted = self._wants.get((order, room))
         if wanted is None:
+            if len(self._wants) >= _MOST_WANTS:
+                self._wants.clear()
             steps, prefix = self.priority_steps, self.global_keyprefix
             lists = [prefix + self._q_for_pri(queue, step) for step in steps for queue in order]
             fair = not isinstance(self._queue_cycle, priority_cycle)
@@ -120,11 +127,11 @@ class Channel(OneClient, redis.Channel):
             # The hook for kombu's own types calls Python for every object in the text.
             read = loads if b"__type__" in taken.text else json.loads
             return self.Message(read(taken.text), channel=self)
-        except _READ_ERRORS:
+        except Exception:  # noqa: BLE001 - a text decides what it raises: RecursionError, decimal.InvalidOperation
             log.warning("message_set_aside", queue=taken.queue, list=ASIDE, reason="unreadable")
-            with self.borrowed_connection() as connection:
-                set_aside(connection, self.places, taken)
-            return None
+        with self.borrowed_connection() as connection:
+            set_aside(connection, self.places, taken)
+        return None
 
     def _connection_for_turns(self) -> Any:  # noqa: ANN401 - redis-py's connection
         self.connection.cycle.watch(self)
@@ -165,10 +172,13 @@ class Channel(OneClient, redis.Channel):
         callback(given)
 
     def _basic_cancel(self, consumer_tag: str) -> None:
+        consumed = bool(self._active_queues)
         super()._basic_cancel(consumer_tag)
-        if not self._active_queues and self._owed and not self.closed:
-            # A worker that stops takes no turns any more, and may still wait for its tasks for long.
-            self._flush()
+        if consumed and not self._active_queues and self._owed and not self.closed:
+            # A worker that stops takes no turns any more, and may still wait for its tasks for long. Failing
+            # would only make it cancel and wait again; closing is the next to try.
+            with suppress(RedisError, OSError):
+                self._flush()
 
     def basic_get(self, queue: str, no_ack: bool = False, **_: Any) -> Any:  # noqa: ANN401 - a kombu message
         """Take one message of a queue, or give None."""
@@ -203,9 +213,16 @@ class Channel(OneClient, redis.Channel):
         """Give the queues that a message belongs to by kombu's tables; empty when none is known."""
         return [queue for queue in self._lookup(exchange, routing_key) if queue]
 
-    def list_of(self, queue: str, payload: dict[str, Any]) -> str:
-        """Give the key of the list in which a message of this priority waits."""
-        priority = self._get_message_priority(payload, reverse=False)
+    def priority_of(self, payload: dict[str, Any]) -> int:
+        """Give a message's priority as kombu reads it.
+
+        Raises:
+            OverflowError: It is no number that an int can be.
+        """
+        return int(self._get_message_priority(payload, reverse=False))
+
+    def list_of(self, queue: str, priority: int) -> str:
+        """Give the key of the list in which messages of a priority wait."""
         return str(self.global_keyprefix + self._q_for_pri(queue, priority))
 
     def close(self) -> None:

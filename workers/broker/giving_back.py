@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -40,17 +41,19 @@ def give_back(channel: Any, tags: Sequence[str], *, leftmost: bool = False) -> N
 
 def set_aside(connection: Any, places: Places, message: Taken) -> None:  # noqa: ANN401 - redis-py's connection
     """Move a message that was taken and cannot be read out of the way, into the bounded list for it."""
-    give_back_script.run(connection, _keys(places), ("LPUSH", KEPT_ASIDE, message.tag, message.text, ""))
+    arguments = ("LPUSH", KEPT_ASIDE, _as_stored(message.tag), message.text, "")
+    give_back_script.run(connection, _keys(places), arguments)
 
 
 def _move(channel: Any, tags: Sequence[str], push: str) -> None:  # noqa: ANN401 - our channel
+    stored = [_as_stored(tag) for tag in tags]
     with channel.borrowed_connection() as connection:
-        connection.send_command("HMGET", channel.places.unacked, *tags)
+        connection.send_command("HMGET", channel.places.unacked, *stored)
         values = connection.read_response()
     keys: dict[str, int] = {name: at for at, name in enumerate(_keys(channel.places), 1)}
     routes: dict[tuple[str, str], list[str]] = {}
     arguments: list[str | bytes | int] = [push, KEPT_ASIDE]
-    for tag, value in zip(tags, values, strict=True):
+    for tag, value in zip(stored, values, strict=True):
         if value is None:
             arguments += [tag, b"", "-"]
             continue
@@ -71,17 +74,22 @@ def _readdressed(
     """Give a message's text, marked as redelivered, and the keys of the lists that it belongs to."""
     try:
         payload, exchange, routing_key = loads(value)
-        payload["headers"]["redelivered"] = True
-        payload["properties"]["delivery_info"]["redelivered"] = True
-    except KeyError:
-        # Without headers nobody looks for the mark.
-        pass
-    except (TypeError, ValueError):
+        with suppress(KeyError):
+            # Without headers nobody looks for the mark.
+            payload["headers"]["redelivered"] = True
+            payload["properties"]["delivery_info"]["redelivered"] = True
+        text, priority = dumps(payload), channel.priority_of(payload)
+        known = (exchange, routing_key) in routes
+    except Exception:  # noqa: BLE001 - a text decides what it raises, and must not keep the others from going back
         return value, []
-    route = (exchange, routing_key)
-    if route not in routes:
-        routes[route] = channel.queues_of(exchange, routing_key)
-    return dumps(payload), [channel.list_of(queue, payload) for queue in routes[route]]
+    if not known:
+        routes[exchange, routing_key] = channel.queues_of(exchange, routing_key)
+    return text, [channel.list_of(queue, priority) for queue in routes[exchange, routing_key]]
+
+
+def _as_stored(tag: str) -> bytes:
+    """Give a tag as Redis has it, which need not be UTF-8."""
+    return tag.encode("utf-8", "surrogateescape")
 
 
 def _keys(places: Places) -> tuple[str, str, str]:

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from kombu.transport import redis
 
+from workers.broker.refusals import Pause, Refused
+
 #: How often empty queues are looked into, in seconds. It is what a message waits for at most in an idle
 #: deployment, and costs a worker about a hundredth of a core.
 PACE: Final = 0.024
@@ -30,6 +32,7 @@ class Poller(redis.MultiChannelPoller):
         self._due = True
         self._pause = _SHORTEST
         self._swept = 0.0
+        self._refusals = Pause()
 
     @property
     def gives_turns(self) -> bool:
@@ -69,13 +72,21 @@ class Poller(redis.MultiChannelPoller):
         self._due = True
 
     def on_poll_start(self) -> None:
-        """Give every channel its turn."""
+        """Give every channel its turn, unless Redis has refused one a moment ago."""
+        takes = self._refusals.over
         look, self._due = self._due, False
         with self._cancelling_later():
             for channel in tuple(self._channels):
-                channel.turn(look=look)
+                if takes:
+                    self._give_turn(channel, look=look)
                 if channel.active_fanout_queues:
                     self._register_LISTEN(channel)
+
+    def _give_turn(self, channel: Any, *, look: bool) -> None:  # noqa: ANN401 - our channel
+        try:
+            channel.turn(look=look)
+        except Refused as error:
+            self._refusals.begin(error)
 
     # Without one.
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import structlog
 from kombu.transport import redis, virtual
+from redis.exceptions import ResponseError
+
+from workers.broker.refusals import code_of
+
+log = structlog.get_logger(__name__)
 
 #: Overdue messages that one look brings back.
 _MOST_OVERDUE: Final = 200
@@ -18,6 +24,9 @@ def room_of(qos: Any, most: int) -> int:  # noqa: ANN401 - kombu publishes no ty
         return 0
     if not qos.prefetch_count:
         return most
+    if "can_consume" in vars(qos):
+        # Celery counts its requests there before each message (`worker_disable_prefetch`).
+        return 1
     unsettled = len(qos._delivered) - len(qos._dirty)  # noqa: SLF001 - as kombu counts them itself
     return int(min(most, qos.prefetch_count - unsettled))
 
@@ -96,6 +105,9 @@ class QoS(redis.QoS):
                     self._restore_until(client, latest, num)
             except redis.MutexHeld:
                 return
+            except ResponseError as error:
+                # Celery would end a starting worker for it, and workers empty a Redis without memory.
+                log.warning("sweep_refused", code=code_of(error))
 
     def _restore_until(self, client: Any, latest: float, num: int | None) -> None:  # noqa: ANN401 - redis-py's client
         most = min(num or _MOST_OVERDUE, _MOST_OVERDUE)
