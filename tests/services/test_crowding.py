@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from domain.asks import Outcome
 from services.admission import CONCURRENCY
 from services.crowding import KEY, Crowding
 from services.providers import ReadyProvider
-from services.scheduling import Work
+from services.scheduling import LEAST_CAPACITY, Work
 from services.scopes import Call, Scope
 from tests.services.test_scheduling import Queue, a_scheduler
 from tests.services.world import World
@@ -49,12 +50,13 @@ def clock() -> Clock:
 def scheduler_side(world: World, clock: Clock) -> Crowding:
     """A scheduler's, which has looked once."""
     crowding = Crowding(SecretStr(world.redis_url), clock=clock)
-    crowding.crowded()
+    for call in Call:
+        crowding.crowded(call)
     return crowding
 
 
 def room_for(crowding: Crowding, *scopes: Scope) -> list[int]:
-    crowded = crowding.crowded()
+    crowded = {name: times for call in Call for name, times in crowding.crowded(call).items()}
     return [crowding.published_at_most(scope, crowded, ROOM) for scope in scopes]
 
 
@@ -112,6 +114,40 @@ def test_checks_and_refreshes_are_crowded_each_on_their_own(world: World, schedu
     turn_away(world, checks, 40)
 
     assert room_for(scheduler_side, refreshes, checks) == [ROOM, 90]
+
+
+def test_a_look_at_one_kind_hides_nothing_of_the_other(world: World, scheduler_side: Crowding) -> None:
+    """Ticks of refreshes and of checks take turns: each hears of all that was turned away of its own kind."""
+    scope = scope_of(world, "gsc")
+    room_for(scheduler_side, scope)
+
+    turn_away(world, scope, 40)
+    assert scheduler_side.crowded(Call.CHECK) == {}
+
+    assert room_for(scheduler_side, scope) == [90]
+
+
+def test_a_full_queue_makes_no_allowance_small(world: World) -> None:
+    """Ticks that had no room at all say nothing of how many slots there are, however many they were."""
+    world.connect_many("gsc", 20)
+    scheduler = a_scheduler(world.services)
+    elapsed = itertools.count(0.0, 1.0)
+    scheduler._clock = lambda: next(elapsed)
+
+    def tick(depth: int) -> int:
+        queue = Queue(depth)
+        scheduler.tick(Work.REFRESH, queue)
+        return len(queue.published)
+
+    assert tick(LEAST_CAPACITY - 2) == 1
+    for _ in range(12):
+        assert tick(LEAST_CAPACITY) == 0
+    turn_away(world, scope_of(world, "gsc"), 4)
+    for _ in range(2):
+        tick(LEAST_CAPACITY)
+    world.rows("UPDATE tokens SET refresh_enqueued_until = NULL RETURNING 1")
+
+    assert tick(0) == 20
 
 
 def test_a_flushed_or_absent_redis_costs_the_hint_and_nothing_else(
