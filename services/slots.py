@@ -66,12 +66,17 @@ class Slots:
             held.since[self._last] = (self._clock(), len(held.since) + 1)
             return self._last
 
-    def give_back(self, provider: str, slot: int) -> None:
-        """Give a slot back; how long it was held decides what the provider may hold from now on."""
+    def give_back(self, provider: str, slot: int, *, called: bool = True) -> None:
+        """Give a slot back; how long it was held decides what the provider may hold from now on.
+
+        Args:
+            called: False: nothing was called in the end, so that this says nothing of how long calls take.
+        """
         with self._freed:
             held = self._of[provider]
             began, in_use = held.since.pop(slot)
-            held.share = held.share.after(self._clock() - began, in_use=in_use)
+            if called:
+                held.share = held.share.after(self._clock() - began, in_use=in_use)
             self._all -= 1
             if held.waiting:
                 self._freed.notify_all()
