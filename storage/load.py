@@ -14,8 +14,10 @@ from storage.engine import autocommit, single
 from storage.inspection import database_time
 from storage.tokens.due import ENDED, NO_TENANTS, HeldTenants
 
-#: No more overdue tokens of a provider are counted than this.
+#: No more overdue tokens of a provider are counted than this, and of many providers no more in all than so
+#: many: a tenth of a second, where everything is late.
 MOST_OVERDUE: Final = 10_000
+MOST_IN_ALL: Final = 50_000
 #: What comes due is counted for so long ahead, and no more of a provider than so many.
 AHEAD: Final = timedelta(seconds=60)
 MOST_COMING: Final = 2_000
@@ -35,7 +37,7 @@ class ProviderLoad:
     """One provider's refreshes. Instants and counts are None or 0 where there is nothing.
 
     Attributes:
-        overdue: How many are due, unleased and not held off, of the `MOST_OVERDUE` longest due.
+        overdue: How many are due, unleased and not held off, of the longest due, `MOST_OVERDUE` at most.
         exact: There are no more than those.
         oldest, newest: When the first and the last of the counted were due.
         expired: How many of the counted have expired since they were due.
@@ -133,10 +135,11 @@ class LoadStore:
         """
         if not provider_ids:
             return database_time(self._auto), []
+        most_overdue = max(1, min(MOST_OVERDUE, MOST_IN_ALL // len(provider_ids)))
         parameters = {
             "providers": list(provider_ids),
             "held": [f"{provider}|{tenant or ''}" for provider, tenant in held],
-            "most_overdue": MOST_OVERDUE,
+            "most_overdue": most_overdue,
             "most_coming": MOST_COMING,
             "ahead": AHEAD,
         }
@@ -151,7 +154,7 @@ class LoadStore:
             ProviderLoad(
                 provider_id=row.provider_id,
                 overdue=row.overdue,
-                exact=row.found < MOST_OVERDUE,
+                exact=row.found < most_overdue,
                 oldest=row.oldest,
                 newest=row.newest,
                 expired=row.expired,

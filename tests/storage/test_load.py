@@ -67,6 +67,17 @@ def test_what_is_counted_up_to_a_bound_says_so(bench: Bench, monkeypatch: pytest
     assert (whole.overdue, whole.exact) == (5, True)
 
 
+def test_many_providers_share_what_is_counted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all of many are late, a look costs no more than where a few are."""
+    make_due(bench, 6)
+    make_due(bench, 6, provider_id="other")
+    monkeypatch.setattr(load, "MOST_IN_ALL", 8)
+
+    _, loads = LoadStore(bench.engine).read(["acme", "other"])
+
+    assert [(each.overdue, each.exact) for each in loads] == [(4, False), (4, False)]
+
+
 def test_a_rate_is_not_bounded_by_what_is_counted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than is counted comes due within two seconds, and was done within two seconds."""
     coming = make_due(bench, 20)
