@@ -51,6 +51,20 @@ def test_a_provider_that_answers_gets_nearly_all_threads() -> None:
     assert len(held(slots, "other", 2)) == 2
 
 
+def test_bursts_let_a_prompt_provider_grow() -> None:
+    """Ticks publish once a second; what a burst does not find is turned away before the first call ends."""
+    clock = Clock()
+    slots = Slots(16, moment=0.0, clock=clock)
+    for _ in range(5):
+        burst = held(slots, "big", 35)
+        clock.now += 0.2
+        for slot in burst:
+            slots.give_back("big", slot)
+        clock.now += 0.8
+
+    assert len(held(slots, "big", 35)) == 14
+
+
 def test_a_provider_that_hangs_keeps_a_sliver() -> None:
     """What hung for fifteen seconds keeps two of sixteen threads, while others are at work."""
     clock = Clock()
