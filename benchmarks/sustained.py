@@ -28,7 +28,7 @@ from benchmarks.load import store
 from benchmarks.load.cpu import used
 from benchmarks.load.deployment import ROOT, Deployment, await_true, opened
 from benchmarks.load.lateness import Refreshed, distribution, evenness, order, per_second, rounded
-from domain.capacity import OVER_AFTER
+from domain.shortage import OVER_AFTER
 
 RESULT: Final = ROOT / "benchmarks" / "results" / "sustained.json"
 PROVIDER: Final = "bench"

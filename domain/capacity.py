@@ -8,34 +8,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-#: Fewer overdue tokens than this are never a matter of capacity.
+#: Fewer overdue tokens than this are no matter of capacity, unless nobody works at all …
 LEAST_OVERDUE: Final = 20
+#: … and the oldest has waited this long, or half the reserve of tokens that have less.
+DESERTED: Final = timedelta(minutes=2)
 #: The oldest overdue token must have waited this long, or half the reserve of tokens that have less.
 LATE: Final = timedelta(seconds=20)
 #: Once the oldest has waited no longer than this, or a quarter of the reserve, nothing is late any more.
 ON_TIME: Final = timedelta(seconds=10)
 #: A backlog that is gone within this time is a restart's, or a burst's.
 DRAINS_WITHIN: Final = timedelta(minutes=10)
-#: Shortage is told when it was seen at every reading for this long, and at so many at least …
-TOLD_AFTER: Final = timedelta(seconds=60)
-LEAST_READINGS: Final = 3
-#: … and is over when nothing was late at any reading for this long.
-OVER_AFTER: Final = timedelta(seconds=30)
-#: What was seen longer ago than this says nothing about the time between.
-LONGEST_GAP: Final = timedelta(minutes=5)
 #: Expiry that is further away than this need not wake anybody.
 EXPIRES_SOON: Final = timedelta(hours=2)
 #: Load at which tokens are refreshed on time; more workers are reckoned to bring it down to this.
 USABLE: Final = 0.8
 #: Workers that do less than one in so many of what they should are kept from it, and more would be as well.
 HARDLY: Final = 20
-#: A provider that gets this part of its own request rate is bounded by the rate, and not by workers.
+#: A provider that gets this part of its own request rate is bounded by the rate, and not by workers. A
+#: sliding window that gets its requests in heaps lets through half of its rate at the worst.
 PACED: Final = 0.5
+#: Of a rate that allows fewer requests than this in the time that is looked back on, nothing can be seen.
+_FEW: Final = 5
+#: How far back `done_per_second` reaches.
+LOOKED_BACK: Final = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,15 @@ class Share:
     @property
     def paced(self) -> bool:
         """Whether it gets what its own rate allows, so that no worker could do more for it."""
-        return self.most_per_second is not None and self.done_per_second >= PACED * self.most_per_second
+        if self.most_per_second is None:
+            return False
+        few = self.most_per_second * LOOKED_BACK.total_seconds() < _FEW
+        return few or self.done_per_second >= PACED * self.most_per_second
+
+    @property
+    def late(self) -> bool:
+        """Whether the oldest has waited longer than what is on time waits."""
+        return self.overdue > 0 and self.lateness > _at_most(ON_TIME, self.reserve, 4)
 
     @property
     def first_expires_in(self) -> timedelta | None:
@@ -91,13 +99,29 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class Behind:
+    """What the providers have together whose tokens are late: the others' work hides nothing of theirs."""
+
+    due_per_second: float = 0.0
+    done_per_second: float = 0.0
+    overdue: int = 0
+    exact: bool = True
+
+    @property
+    def drained_in(self) -> timedelta | None:
+        """In what time nothing of it is overdue at this pace; None: never."""
+        return _drained_in(self.overdue, self.done_per_second - self.due_per_second)
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """How one kind of bulk work stands at an instant: as `Share`, over all providers that may be called.
 
     Attributes:
         first_expires_in: As `Share`, of whichever provider's comes first.
         workers: Worker processes that are seen at work; None: not known.
-        worst: The provider that has nearly all that is overdue, while others have work too; None: none has.
+        behind: Its part that is late.
+        worst: The provider that has nearly all of that, while others have work too; None: none has.
     """
 
     at: datetime
@@ -110,6 +134,7 @@ class Load:
     reserve: timedelta | None
     first_expires_in: timedelta | None = None
     workers: int | None = None
+    behind: Behind = Behind()
     worst: str | None = None
 
     @property
@@ -120,15 +145,19 @@ class Load:
     @property
     def drained_in(self) -> timedelta | None:
         """In what time nothing is overdue at this pace; None: never."""
-        if self.overdue == 0:
-            return timedelta(0)
-        return _seconds(self.overdue / self.surplus) if self.surplus > 0 else None
+        return _drained_in(self.overdue, self.surplus)
 
     @property
     def catches_up(self) -> bool:
-        """Whether nothing is overdue any more within `DRAINS_WITHIN`."""
-        drained_in = self.drained_in
+        """Whether nothing of what is late is overdue any more within `DRAINS_WITHIN`."""
+        drained_in = self.behind.drained_in
         return drained_in is not None and drained_in <= DRAINS_WITHIN
+
+    @property
+    def deserted(self) -> bool:
+        """Whether something waits for long, and nobody is seen to do anything."""
+        waits = self.overdue > 0 and self.lateness >= _at_most(DESERTED, self.reserve, 2)
+        return waits and self.done_per_second == 0 and self.workers is None
 
     @property
     def expires_soon(self) -> bool:
@@ -168,14 +197,15 @@ class Standing(StrEnum):
 
 
 def extrapolated(
-    counted: int, *, most: int, oldest: datetime | None, newest: datetime | None, now: datetime
+    counted: int, *, exact: bool, oldest: datetime | None, newest: datetime | None, now: datetime
 ) -> int:
-    """Return how many are overdue, where counting stopped at `most`: as many as lie as densely up to now.
+    """Return how many are overdue, where counting stopped early: as many as lie as densely up to now.
 
     Args:
+        exact: It did not stop.
         oldest, newest: When the first and the last of the counted were due; None: nothing was counted.
     """
-    if counted < most or oldest is None or newest is None or newest <= oldest:
+    if exact or oldest is None or newest is None or newest <= oldest:
         return counted
     return max(counted, round(counted * ((now - oldest) / (newest - oldest))))
 
@@ -183,7 +213,13 @@ def extrapolated(
 def total(at: datetime, shares: Sequence[Share], *, workers: int | None = None) -> Load:
     """Add up what all providers need of the workers; those bounded by their own rate need nothing."""
     counted = [share for share in shares if not share.paced]
-    overdue = sum(share.overdue for share in counted)
+    late = [share for share in counted if share.late]
+    behind = Behind(
+        due_per_second=sum(share.due_per_second for share in late),
+        done_per_second=sum(share.done_per_second for share in late),
+        overdue=sum(share.overdue for share in late),
+        exact=all(share.exact for share in late),
+    )
     waiting = [share for share in counted if share.overdue]
     # Whoever waits is who may expire; where nobody waits, it is what may come to wait.
     reserves = [share.reserve for share in waiting or counted if share.reserve is not None]
@@ -191,7 +227,7 @@ def total(at: datetime, shares: Sequence[Share], *, workers: int | None = None) 
         at=at,
         due_per_second=sum(share.due_per_second for share in counted),
         done_per_second=sum(share.done_per_second for share in counted),
-        overdue=overdue,
+        overdue=sum(share.overdue for share in counted),
         exact=all(share.exact for share in counted),
         lateness=max((share.lateness for share in waiting), default=timedelta(0)),
         expired=sum(share.expired for share in waiting),
@@ -200,22 +236,25 @@ def total(at: datetime, shares: Sequence[Share], *, workers: int | None = None) 
             (first for share in waiting if (first := share.first_expires_in) is not None), default=None
         ),
         workers=workers,
-        worst=_worst(counted, overdue),
+        behind=behind,
+        worst=_worst(counted, late),
     )
 
 
-def _worst(shares: Sequence[Share], overdue: int) -> str | None:
-    largest = max(shares, key=lambda share: share.overdue, default=None)
-    if largest is None or overdue == 0 or largest.overdue < 0.8 * overdue:
+def _worst(shares: Sequence[Share], late: Sequence[Share]) -> str | None:
+    largest = max(late, key=lambda share: share.overdue, default=None)
+    if largest is None or largest.overdue < 0.8 * sum(share.overdue for share in late):
         return None
     others = sum(share.done_per_second for share in shares if share is not largest)
     # With nearly all of the work it has nearly all of the backlog as well: that says nothing.
-    return largest.provider_id if others >= largest.done_per_second else None
+    return largest.provider_id if others and others >= largest.done_per_second else None
 
 
 def standing(load: Load) -> Standing:
     """Judge one reading."""
-    if load.overdue < LEAST_OVERDUE or load.lateness <= _at_most(ON_TIME, load.reserve, 4):
+    if load.deserted:
+        return Standing.SHORT
+    if load.behind.overdue < LEAST_OVERDUE:
         return Standing.ON_TIME
     if load.lateness < _at_most(LATE, load.reserve, 2) or load.catches_up:
         return Standing.CATCHING_UP
@@ -226,46 +265,10 @@ def _at_most(duration: timedelta, reserve: timedelta | None, part: int) -> timed
     return duration if reserve is None else min(duration, reserve / part)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What one process has seen so far. None: never, or not at the last reading."""
-
-    last_at: datetime | None = None
-    short_since: datetime | None = None
-    short_readings: int = 0
-    on_time_since: datetime | None = None
-
-    def then(self, found: Standing, *, now: datetime) -> Seen:
-        """Return what is known after one more reading."""
-        known = self
-        if self.last_at is not None and now - self.last_at > LONGEST_GAP:
-            known = Seen()
-        known = replace(known, last_at=now)
-        match found:
-            case Standing.SHORT:
-                since = known.short_since or now
-                return replace(
-                    known, short_since=since, short_readings=known.short_readings + 1, on_time_since=None
-                )
-            case Standing.ON_TIME:
-                since = known.on_time_since or now
-                return replace(known, short_since=None, short_readings=0, on_time_since=since)
-            case Standing.CATCHING_UP:
-                return Seen(last_at=now)
-
-    @property
-    def is_short(self) -> bool:
-        """Whether shortage has lasted long enough to be told."""
-        if self.short_since is None or self.last_at is None or self.short_readings < LEAST_READINGS:
-            return False
-        return self.last_at - self.short_since >= TOLD_AFTER
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing has been late for long enough to call a shortage over."""
-        if self.on_time_since is None or self.last_at is None:
-            return False
-        return self.last_at - self.on_time_since >= OVER_AFTER
+def _drained_in(overdue: int, surplus: float) -> timedelta | None:
+    if overdue == 0:
+        return timedelta(0)
+    return _seconds(overdue / surplus) if surplus > 0 else None
 
 
 def _seconds(seconds: float) -> timedelta:

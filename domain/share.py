@@ -87,9 +87,10 @@ class Allowance:
     """How many messages of one provider a tick may publish, so that workers have slots for them.
 
     Attributes:
-        may: Less by a quarter of what workers turned away since the last tick, more by a tenth where that was
-            nothing. Messages wait in the queue for a few ticks, so that what is turned away now was published
-            by larger allowances.
+        may: Less by a quarter of what workers turned away since the last tick, where that was more than half
+            of it; else more by a tenth. Ticks publish in bursts, of which a provider that is prompt and has
+            threads to spare finds a part turned away as well. Messages wait in the queue for a few ticks, so
+            that what is turned away now was published by larger allowances.
         usual: What ticks have lately published at most; half of it is forgotten with each.
     """
 
@@ -98,8 +99,7 @@ class Allowance:
 
     def after(self, *, turned_away: int, room: int) -> Allowance:
         """Return the allowance of the next tick, in which there is room for so many."""
-        if turned_away:
-            may = max(1.0, min(self.may, max(self.usual, room)) - turned_away / 4)
-        else:
-            may = self.may * 1.1 + 1
+        published = min(self.may, max(self.usual, room))
+        crowded = turned_away > published / 2
+        may = max(1.0, published - turned_away / 4) if crowded else self.may * 1.1 + 1
         return Allowance(may, max(min(may, room), self.usual / 2))

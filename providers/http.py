@@ -70,10 +70,6 @@ class Wire:
     def __init__(
         self, *, ssl_context: ssl.SSLContext | None = None, answer_limit: int = ANSWER_LIMIT_BYTES
     ) -> None:
-        # At DEBUG the one prints answer headers, and a redirect's Location may echo a query; at INFO the
-        # other writes a line for each request that says nothing our own events do not say.
-        logging.getLogger("httpcore2").setLevel(logging.INFO)
-        logging.getLogger("httpx2").setLevel(logging.WARNING)
         # At DEBUG it prints answer headers, and a redirect's Location may echo a query.
         logging.getLogger("httpcore2").setLevel(logging.INFO)
         self._answer_limit = answer_limit

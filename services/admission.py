@@ -60,12 +60,16 @@ class Admission:
         if slot is None:
             yield Denied(CONCURRENCY)
             return
+        gate: Admitted | Denied | None = None
         try:
             # The probe last: who takes it must be free to use it.
-            yield self._rate(scope) or self._probe(scope) or Admitted()
+            gate = self._rate(scope) or self._probe(scope) or Admitted()
+            yield gate
         finally:
-            self.breakers.give_back(scope)
-            self.slots.give_back(scope.pace, slot)
+            try:
+                self.breakers.give_back(scope)
+            finally:
+                self.slots.give_back(scope.pace, slot, called=isinstance(gate, Admitted))
 
     def held(self) -> dict[str, Hold]:
         """Return the open breakers by scope; as `Breakers.held`."""

@@ -7,14 +7,15 @@ from typing import Final
 
 import structlog
 
-from domain.capacity import Load, Seen, Share, Standing, extrapolated, standing, total
+from domain.capacity import Load, Share, Standing, extrapolated, standing, total
+from domain.shortage import Seen
 from services import alerts
 from services.admission import Admission
 from services.providers import ProviderDesk, ReadyProvider
 from services.restore import RestoreGuard
 from services.scheduling import held_tenants
 from storage.alerts import AlertStore
-from storage.load import MOST_OVERDUE, LoadStore, ProviderLoad
+from storage.load import LoadStore, ProviderLoad
 
 log = structlog.get_logger(__name__)
 
@@ -56,8 +57,7 @@ class CapacityWatch:
         load = self._load()
         found = standing(load)
         with self._lock:
-            if self._seen.last_at is None or load.at > self._seen.last_at:
-                self._seen = self._seen.then(found, now=load.at)
+            self._seen = self._seen.then(found, now=load.at)
             seen = self._seen
         if seen.is_short:
             if self._alerts.open(alerts.capacity(load), renew=True):
@@ -93,9 +93,9 @@ class CapacityWatch:
                 due_per_second=load.due_per_second,
                 done_per_second=load.done_per_second,
                 overdue=extrapolated(
-                    load.overdue, most=MOST_OVERDUE, oldest=load.oldest, newest=load.newest, now=at
+                    load.overdue, exact=load.exact, oldest=load.oldest, newest=load.newest, now=at
                 ),
-                exact=load.overdue < MOST_OVERDUE,
+                exact=load.exact,
                 lateness=at - (load.oldest or at),
                 expired=load.expired,
                 reserve=load.reserve,

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from domain.share import Allowance
-from services.scopes import Scope
+from services.scopes import Call, Scope
 
 log = structlog.get_logger(__name__)
 
@@ -47,8 +47,9 @@ class Crowding:
         self._lock = threading.Lock()
         self._untold: Counter[str] = Counter()
         self._tell_at = self._ask_at = -math.inf
-        #: None: never looked, so that nothing can be called new.
-        self._seen: dict[str, int] | None = None
+        #: What was read last, by kind of call: ticks of refreshes and of checks each look on their own. A
+        #: kind that is missing was never looked at, so that nothing of it can be called new.
+        self._seen: dict[Call, dict[str, int]] = {}
         self._allowances: dict[str, Allowance] = {}
 
     def turned_away(self, scope: Scope) -> None:
@@ -67,7 +68,7 @@ class Crowding:
         except RedisError as error:
             self._trouble(error)
 
-    def crowded(self) -> Mapping[str, int]:
+    def crowded(self, call: Call) -> Mapping[str, int]:
         """Return how many messages were turned away since the last look, by name; for `published_at_most`."""
         with self._lock:
             if self._clock() < self._ask_at:
@@ -77,9 +78,10 @@ class Crowding:
         except RedisError as error:
             self._trouble(error)
             return {}
-        now = {name.decode(): int(times) for name, times in counted.items()}
+        names = {name.decode(): int(times) for name, times in counted.items()}
+        now = {name: times for name, times in names.items() if name.startswith(f"{call}:")}
         with self._lock:
-            before, self._seen = self._seen, now
+            before, self._seen[call] = self._seen.get(call), now
         if before is None:
             return {}
         # A Redis that was flushed counts anew.

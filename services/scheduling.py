@@ -21,7 +21,7 @@ from services.admission import Admission
 from services.crowding import Crowding
 from services.providers import ProviderDesk, ReadyProvider
 from services.restore import RestoreGuard
-from services.scopes import Scope
+from services.scopes import Call, Scope
 from storage.holds import Hold
 from storage.tokens.due import DueToken
 from storage.tokens.store import TokenStore
@@ -58,6 +58,7 @@ class Work(StrEnum):
 
 #: What the token store calls the two kinds of work.
 _STORED_AS: Final[dict[Work, Literal["refresh", "check"]]] = {Work.REFRESH: "refresh", Work.HEALTH: "check"}
+_CALLED: Final = {Work.REFRESH: Call.TOKEN, Work.HEALTH: Call.CHECK}
 
 
 class Outbound(Protocol):
@@ -115,6 +116,9 @@ class Scheduler:
             return Tick(work, 0, 0, 0)
         depth = outbound.depth()
         room = max(0, self._capacity(work, depth) - depth)
+        if room == 0:
+            # Nothing is asked, so that what may be published to whom is not taken for what was.
+            return Tick(work, depth, 0, 0)
         published = 0
         limits, tenants = self._limits(work, room, elapsed)
         while (limits or any(tenants.values())) and published < room:
@@ -159,7 +163,7 @@ class Scheduler:
         Whoever is held back gets none, and one message when the probe is due: the probe.
         """
         held = self._admission.held()
-        crowded = self._crowding.crowded()
+        crowded = self._crowding.crowded(_CALLED[work])
         limits: dict[str, int] = {}
         tenants: _Tenants = {}
         for provider in self._desk.callable_providers():

@@ -5,6 +5,7 @@ How many a provider may hold is `domain.share`'s word. This keeps the books: a l
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -19,11 +20,17 @@ MOMENT: Final = 0.05
 
 @dataclass(slots=True)
 class _Held:
-    """What one provider holds. Of each slot, the oldest first: since when, and as the last of how many."""
+    """What one provider holds.
+
+    Attributes:
+        since: Of each slot, the oldest first: since when, and as the last of how many.
+        missed_at: When a message found no slot last.
+    """
 
     share: Share
     since: dict[int, tuple[float, int]] = field(default_factory=dict)
     waiting: int = 0
+    missed_at: float = -math.inf
 
 
 class Slots:
@@ -54,6 +61,7 @@ class Slots:
             if held is None:
                 held = self._of[provider] = _Held(Share.first(self._threads))
             if not self._free(held, most):
+                held.missed_at = self._clock()
                 if not self._soon(held):
                     return None
                 held.waiting += 1
@@ -66,12 +74,21 @@ class Slots:
             held.since[self._last] = (self._clock(), len(held.since) + 1)
             return self._last
 
-    def give_back(self, provider: str, slot: int) -> None:
-        """Give a slot back; how long it was held decides what the provider may hold from now on."""
+    def give_back(self, provider: str, slot: int, *, called: bool = True) -> None:
+        """Give a slot back; how long it was held decides what the provider may hold from now on.
+
+        Args:
+            called: False: nothing was called in the end, so that this says nothing of how long calls take.
+        """
         with self._freed:
             held = self._of[provider]
             began, in_use = held.since.pop(slot)
-            held.share = held.share.after(self._clock() - began, in_use=in_use)
+            if held.missed_at >= began:
+                # All of the share was needed meanwhile. Ticks publish in bursts, and what is left of
+                # one is turned away before the first call has ended.
+                in_use = max(in_use, int(held.share.bound))
+            if called:
+                held.share = held.share.after(self._clock() - began, in_use=in_use)
             self._all -= 1
             if held.waiting:
                 self._freed.notify_all()

@@ -9,20 +9,25 @@ from typing import Final
 
 from sqlalchemy import Engine, Interval, bindparam, text
 
+from domain.capacity import LOOKED_BACK
 from storage.engine import autocommit, single
 from storage.inspection import database_time
 from storage.tokens.due import ENDED, NO_TENANTS, HeldTenants
 
-#: No more overdue tokens of a provider are counted than this.
+#: No more overdue tokens of a provider are counted than this, and of many providers no more in all than so
+#: many: a tenth of a second, where everything is late.
 MOST_OVERDUE: Final = 10_000
+MOST_IN_ALL: Final = 50_000
 #: What comes due is counted for so long ahead, and no more of a provider than so many.
 AHEAD: Final = timedelta(seconds=60)
 MOST_COMING: Final = 2_000
 #: What was done is counted for so long back, within so many of the newest lines of activity.
-BACK: Final = timedelta(seconds=60)
+BACK: Final = LOOKED_BACK
 MOST_LINES: Final = 10_000
-#: A shorter time than this tells no rate.
+#: A shorter time than this tells no rate, unless as many as are counted at most fell into it: …
 SHORTEST: Final = timedelta(seconds=5)
+#: … those tell one, but for a heap at one instant.
+_INSTANT: Final = timedelta(seconds=0.1)
 #: Part of a provider's tokens that has less reserve than the one that is told: odd ones, imported late.
 _ODD: Final = 0.05
 
@@ -32,9 +37,10 @@ class ProviderLoad:
     """One provider's refreshes. Instants and counts are None or 0 where there is nothing.
 
     Attributes:
-        overdue: How many are due, unleased and not held off; counted up to `MOST_OVERDUE`.
+        overdue: How many are due, unleased and not held off, of the longest due, `MOST_OVERDUE` at most.
+        exact: There are no more than those.
         oldest, newest: When the first and the last of the counted were due.
-        expired: How many of the counted have expired.
+        expired: How many of the counted have expired since they were due.
         due_per_second: How many become due a second, soon.
         done_per_second: How many attempts ended a second, lately.
         reserve: From due time to expiry, of those with little; None: nothing is known to expire.
@@ -43,6 +49,7 @@ class ProviderLoad:
 
     provider_id: str
     overdue: int
+    exact: bool
     oldest: datetime | None
     newest: datetime | None
     expired: int
@@ -67,11 +74,11 @@ _RESERVE: Final = f"""
 # index and stop. The row of a lease that lives is being worked on; its due time has stayed as it was.
 _DUE: Final = text(f"""
         SELECT statement_timestamp() AS at, p.provider_id,
-               o.overdue, o.oldest, o.newest, o.expired, o.presenting, s.coming, s.last,
+               o.found, o.overdue, o.oldest, o.newest, o.expired, o.presenting, s.coming, s.last,
                coalesce(s.reserve, o.reserve) AS reserve
           FROM unnest(CAST(:providers AS text[])) AS p (provider_id)
          CROSS JOIN LATERAL (
-               SELECT count(*) FILTER (WHERE NOT leased) AS overdue,
+               SELECT count(*) AS found, count(*) FILTER (WHERE NOT leased) AS overdue,
                       min(due) FILTER (WHERE NOT leased) AS oldest,
                       max(due) FILTER (WHERE NOT leased) AS newest,
                       count(*) FILTER (WHERE NOT leased AND expired) AS expired,
@@ -81,7 +88,8 @@ _DUE: Final = text(f"""
                    SELECT t.refresh_due_at AS due, t.failures, t.expires_at - t.refresh_due_at AS reserve,
                           coalesce(t.lease_until > statement_timestamp(), false) AS leased,
                           t.lease_owner AS owner,
-                          coalesce(t.expires_at <= statement_timestamp(), false) AS expired
+                          coalesce(t.expires_at <= statement_timestamp()
+                                   AND t.expires_at > t.refresh_due_at, false) AS expired
                    {_MINE}
                       AND t.refresh_due_at <= statement_timestamp()
                       AND (t.not_before IS NULL OR t.not_before <= statement_timestamp())
@@ -102,7 +110,8 @@ _ENDED: Final = text("""
     WITH lines AS MATERIALIZED (
          SELECT provider_id, kind, at FROM activity ORDER BY id DESC LIMIT :most_lines),
     lately AS MATERIALIZED (SELECT * FROM lines WHERE at > statement_timestamp() - :back)
-    SELECT provider_id, count(*), (SELECT statement_timestamp() - min(at) FROM lately)
+    SELECT provider_id, count(*),
+           (SELECT statement_timestamp() - min(at) FROM lately), (SELECT count(*) FROM lately)
       FROM lately
      WHERE kind = ANY (CAST(:kinds AS text[]))
      GROUP BY provider_id
@@ -126,25 +135,32 @@ class LoadStore:
         """
         if not provider_ids:
             return database_time(self._auto), []
+        most_overdue = max(1, min(MOST_OVERDUE, MOST_IN_ALL // len(provider_ids)))
         parameters = {
             "providers": list(provider_ids),
             "held": [f"{provider}|{tenant or ''}" for provider, tenant in held],
-            "most_overdue": MOST_OVERDUE,
+            "most_overdue": most_overdue,
             "most_coming": MOST_COMING,
             "ahead": AHEAD,
         }
         with single(self._auto) as connection:
             ended = connection.execute(_ENDED, _LATELY).all()
             rows = connection.execute(_DUE, parameters).all()
-        done = {provider_id: _rate(count, span) for provider_id, count, span in ended}
+        done = {
+            provider_id: _rate(count, span, cut=lines >= MOST_LINES)
+            for provider_id, count, span, lines in ended
+        }
         return rows[0].at, [
             ProviderLoad(
                 provider_id=row.provider_id,
                 overdue=row.overdue,
+                exact=row.found < most_overdue,
                 oldest=row.oldest,
                 newest=row.newest,
                 expired=row.expired,
-                due_per_second=_rate(row.coming, AHEAD if row.coming < MOST_COMING else row.last - row.at),
+                due_per_second=_rate(row.coming, row.last - row.at, cut=True)
+                if row.coming >= MOST_COMING
+                else _rate(row.coming, AHEAD, cut=False),
                 done_per_second=done.get(row.provider_id, 0.0),
                 reserve=row.reserve,
                 presenting=tuple(row.presenting or ()),
@@ -153,5 +169,6 @@ class LoadStore:
         ]
 
 
-def _rate(count: int, span: timedelta) -> float:
-    return count / max(span, SHORTEST).total_seconds()
+def _rate(count: int, span: timedelta, *, cut: bool) -> float:
+    """Return how many a second; `cut`: counting ended because there were so many, at the end of this time."""
+    return count / max(span, _INSTANT if cut else SHORTEST).total_seconds()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from domain.capacity import DRAINS_WITHIN, Load
+from domain.capacity import DRAINS_WITHIN, Behind, Load
 from storage.alerts import AlertSpec
 
 CAPACITY: Final = "capacity"
@@ -15,7 +15,8 @@ CAPACITY_CAUSE: Final = "deployment:capacity"
 
 def capacity(load: Load) -> AlertSpec:
     """More refreshes become due than workers carry, or a backlog does not get less in time."""
-    advice = ("Nothing needs to be done.",) if load.catches_up else (_bottleneck(load), _mend(load))
+    fine = load.catches_up and not load.deserted
+    advice = ("Nothing needs to be done.",) if fine else (_bottleneck(load), _mend(load))
     words = (_backlog(load), _expiry(load), *advice, _END)
     return AlertSpec(
         cause=CAPACITY_CAUSE,
@@ -33,22 +34,31 @@ _END: Final = "The alert ends by itself half a minute after nothing is late any 
 def _title(load: Load) -> str:
     due, done = _rate(load.due_per_second), _rate(load.done_per_second)
     if load.done_per_second == 0:
-        return f"No worker refreshes tokens, and {_number(load)} are overdue"
-    if load.catches_up:
+        are = "is" if load.overdue == 1 else "are"
+        return f"No worker refreshes tokens, and {_number(load)} {are} overdue"
+    if load.catches_up and not load.deserted:
         return f"Workers are catching up: {_number(load)} tokens are still overdue"
+    if load.worst is not None:
+        due, done = _rate(load.behind.due_per_second), _rate(load.behind.done_per_second)
+        return f"{load.worst} falls behind: {due} tokens become due each second, and {done} are refreshed"
     if load.surplus <= 0:
         return f"Workers do not keep up: {due} tokens become due each second, and {done} are refreshed"
     return f"Workers hardly keep up: {_number(load)} tokens are overdue, and get less too slowly"
 
 
 def _backlog(load: Load) -> str:
+    # Of one provider that falls behind alone, what the others have due and done says nothing.
+    part, whose = (load, "") if load.worst is None else (load.behind, f" of {load.worst}")
+    tokens, are = ("token", "is") if part.overdue == 1 else ("tokens", "are")
     text = (
-        f"{_number(load).capitalize()} tokens are overdue, the oldest by {_duration(load.lateness)}; "
-        f"{_rate(load.due_per_second)} become due each second and {_rate(load.done_per_second)} are done"
+        f"{_number(part).capitalize()} {tokens}{whose} {are} overdue, "
+        f"the oldest by {_duration(load.lateness)}; {_rate(part.due_per_second)} become due each second "
+        f"and {_rate(part.done_per_second)} are done"
     )
-    if load.drained_in is None:
-        return f"{text}, so the backlog grows by {_rate(-load.surplus)} a second."
-    return f"{text}, so it takes {_duration(load.drained_in)} until nothing is overdue."
+    if part.drained_in is not None:
+        return f"{text}, so it takes {_duration(part.drained_in)} until nothing is overdue."
+    growth = _rate(part.due_per_second - part.done_per_second)
+    return f"{text}, so the backlog {'stays as it is' if growth == '0' else f'grows by {growth} a second'}."
 
 
 def _expiry(load: Load) -> str:
@@ -65,8 +75,9 @@ def _bottleneck(load: Load) -> str | None:
     if load.worst is None:
         return None
     return (
-        f"Nearly all that is overdue is of {load.worst}, while other providers' tokens are refreshed: look "
-        "at its `max_concurrency` first."
+        f"Nearly all that is late is of {load.worst}, while other providers' tokens are refreshed: its calls "
+        "take long, or its `max_concurrency` is low. Either bounds the threads that it may "
+        "hold of each worker process."
     )
 
 
@@ -112,11 +123,11 @@ def _detail(load: Load) -> dict[str, object]:
     }
 
 
-def _number(load: Load) -> str:
+def _number(load: Load | Behind) -> str:
     if load.exact:
         return f"{load.overdue:,}"
     # An estimate says no more than two digits of it.
-    digits = len(str(load.overdue)) - 2
+    digits = max(0, len(str(load.overdue)) - 2)
     return f"about {round(load.overdue, -digits):,}"
 
 

@@ -13,11 +13,7 @@ from domain.capacity import (
     DRAINS_WITHIN,
     EXPIRES_SOON,
     LEAST_OVERDUE,
-    LONGEST_GAP,
-    OVER_AFTER,
-    TOLD_AFTER,
     Load,
-    Seen,
     Share,
     Standing,
     extrapolated,
@@ -100,6 +96,35 @@ def test_the_first_expiry_is_reckoned_from_how_fast_the_wait_grows() -> None:
     assert load().expires_soon
 
 
+def test_a_providers_backlog_is_not_hidden_by_what_others_get_done() -> None:
+    """One that is slow falls behind for hours, while the others' tokens are refreshed as they come."""
+    slow = share("slow", overdue=100, lateness=timedelta(minutes=5), due_per_second=3.0, done_per_second=1.2)
+    fine = share("fine", overdue=500, lateness=seconds(2), due_per_second=300.0, done_per_second=390.0)
+
+    assert standing(total(NOW, [slow, fine])) is Standing.SHORT
+    assert total(NOW, [slow, fine]).worst == "slow"
+    assert standing(total(NOW, [replace(slow, done_per_second=3.5), fine])) is Standing.CATCHING_UP
+
+
+def test_a_handful_does_not_make_others_queue_late() -> None:
+    """Five of one provider are stuck; at the other one as many as ever wait for two seconds."""
+    stuck = share("stuck", overdue=5, lateness=timedelta(hours=1), due_per_second=0.0, done_per_second=0.0)
+    busy = share("busy", overdue=500, lateness=seconds(2), due_per_second=347.0, done_per_second=346.0)
+
+    assert standing(total(NOW, [stuck, busy])) is Standing.ON_TIME
+
+
+def test_few_tokens_are_enough_where_nobody_works() -> None:
+    """A small deployment whose workers are dead has no twenty tokens that are due."""
+    waiting = share("acme", overdue=3, lateness=timedelta(minutes=5), due_per_second=0.0, done_per_second=0.0)
+
+    assert standing(total(NOW, [waiting])) is Standing.SHORT
+    assert standing(total(NOW, [waiting], workers=1)) is Standing.ON_TIME
+    assert standing(total(NOW, [replace(waiting, done_per_second=0.02)])) is Standing.ON_TIME
+    assert standing(total(NOW, [replace(waiting, lateness=seconds(110))])) is Standing.ON_TIME
+    assert standing(total(NOW, [replace(waiting, most_per_second=0.005)])) is Standing.ON_TIME
+
+
 @pytest.mark.parametrize(
     ("changes", "first"),
     [
@@ -164,14 +189,24 @@ def test_a_provider_that_gets_its_own_rate_needs_no_worker() -> None:
     assert (starved.overdue, starved.due_per_second) == (5000, 20.0)
 
 
+def test_a_rate_of_a_few_an_hour_is_never_missed_by_workers() -> None:
+    """Between two of its requests nothing is done for minutes, as it should be."""
+    hourly = share(
+        "slow", overdue=30, lateness=timedelta(hours=2), done_per_second=0.0, most_per_second=0.005
+    )
+
+    assert standing(total(NOW, [hourly])) is Standing.ON_TIME
+
+
 def test_the_provider_that_has_the_backlog_alone_is_named() -> None:
     """Where others' tokens are refreshed meanwhile; one that has nearly all of the work is not named."""
     late = share("late", overdue=900, lateness=seconds(60), done_per_second=2.0, reserve=seconds(100))
     fine = share("fine", overdue=10, done_per_second=50.0)
 
     assert total(NOW, [late, fine]).worst == "late"
+    assert total(NOW, [replace(late, done_per_second=0.0)]).worst is None, "there are no others"
     assert total(NOW, [late, replace(fine, done_per_second=1.0)]).worst is None
-    assert total(NOW, [late, replace(fine, overdue=900)]).worst is None
+    assert total(NOW, [late, replace(fine, overdue=900, lateness=seconds(60))]).worst is None
     assert total(NOW, [late, fine]).reserve == seconds(100)
     assert not total(NOW, [replace(late, exact=False), fine]).exact
 
@@ -180,44 +215,10 @@ def test_what_was_not_counted_is_as_dense() -> None:
     """Ten thousand that were due within the first tenth of the time are about a hundred thousand."""
     ends = {"oldest": NOW - seconds(100), "newest": NOW - seconds(90), "now": NOW}
 
-    assert extrapolated(10_000, most=10_000, **ends) == 100_000
-    assert extrapolated(9_999, most=10_000, **ends) == 9_999
-    assert extrapolated(10_000, most=10_000, **{**ends, "newest": NOW - seconds(100)}) == 10_000
-    assert extrapolated(0, most=10_000, oldest=None, newest=None, now=NOW) == 0
-
-
-def looks(*found: Standing, every: float = 10) -> Seen:
-    seen = Seen()
-    for number, each in enumerate(found):
-        seen = seen.then(each, now=NOW + seconds(every * number))
-    return seen
-
-
-def test_shortage_is_told_once_it_has_lasted() -> None:
-    """A minute of looks that all find it; one that does not begins it anew."""
-    lasting = int(TOLD_AFTER / seconds(10)) + 1
-
-    assert looks(*[Standing.SHORT] * lasting).is_short
-    assert not looks(*[Standing.SHORT] * (lasting - 1)).is_short
-    assert not looks(*[Standing.SHORT] * (lasting - 1), Standing.CATCHING_UP, Standing.SHORT).is_short
-    assert not looks(Standing.SHORT, Standing.SHORT, every=100).is_short, "two looks are too few"
-
-
-def test_it_is_over_once_nothing_is_late_any_more() -> None:
-    """Catching up neither tells nor takes back."""
-    lasting = int(OVER_AFTER / seconds(10)) + 1
-
-    assert looks(Standing.SHORT, *[Standing.ON_TIME] * lasting).is_over
-    assert not looks(Standing.SHORT, *[Standing.ON_TIME] * (lasting - 1)).is_over
-    assert not looks(*[Standing.CATCHING_UP] * 50).is_over
-    assert not looks(*[Standing.CATCHING_UP] * 50).is_short
-
-
-def test_a_gap_in_the_looks_begins_anew() -> None:
-    """Postgres was away, or the process stood still: nothing is known of the time between."""
-    seen = looks(*[Standing.SHORT] * 5)
-    assert not seen.then(Standing.SHORT, now=NOW + LONGEST_GAP + seconds(41)).is_short
-    assert seen.then(Standing.SHORT, now=NOW + LONGEST_GAP + seconds(40)).is_short
+    assert extrapolated(10_000, exact=False, **ends) == 100_000
+    assert extrapolated(9_999, exact=True, **ends) == 9_999
+    assert extrapolated(10_000, exact=False, **{**ends, "newest": NOW - seconds(100)}) == 10_000
+    assert extrapolated(0, exact=True, oldest=None, newest=None, now=NOW) == 0
 
 
 _SHARES = st.builds(
@@ -236,12 +237,12 @@ _SHARES = st.builds(
 def test_every_load_has_an_answer(shares: list[Share], workers: int | None) -> None:
     """No figure is negative, and whoever is rid of it within the time is not short."""
     whole = total(NOW, shares, workers=workers)
-    first, drained, missing = whole.first_expires_in, whole.drained_in, whole.workers_missing
+    first, drained, missing = whole.first_expires_in, whole.behind.drained_in, whole.workers_missing
 
     assert first is None or first >= timedelta(0)
     assert drained is None or drained >= timedelta(0)
     assert missing is None or missing >= 1
-    if drained is not None and drained <= DRAINS_WITHIN:
+    if drained is not None and drained <= DRAINS_WITHIN and not whole.deserted:
         assert standing(whole) is not Standing.SHORT
 
 
@@ -255,15 +256,3 @@ def test_more_done_is_never_worse(share: Share, more: float) -> None:
     if faster.first_expires_in is not None:
         assert share.first_expires_in is not None
         assert share.first_expires_in <= faster.first_expires_in
-
-
-@given(st.lists(st.sampled_from(Standing), max_size=60))
-def test_it_is_never_short_and_over_at_once(found: list[Standing]) -> None:
-    """Whatever is seen, at most one of the two is told; the last look decides which one it can be."""
-    seen = looks(*found)
-
-    assert not (seen.is_short and seen.is_over)
-    if seen.is_short:
-        assert found[-1] is Standing.SHORT
-    if seen.is_over:
-        assert found[-1] is Standing.ON_TIME

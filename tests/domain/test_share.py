@@ -111,4 +111,12 @@ def test_a_full_queue_does_not_shrink_an_allowance() -> None:
     """That there was no room at one tick says nothing of how many slots there are."""
     allowance = Allowance().after(turned_away=0, room=400)
 
-    assert allowance.after(turned_away=100, room=1).may == 375
+    assert allowance.after(turned_away=300, room=1).may == 325
+
+
+def test_a_part_of_a_burst_that_is_turned_away_is_published_again() -> None:
+    """Half of what was published had threads: to publish less would leave them idle."""
+    assert granted(0, 8, 8, 8) == [16, 16, 16, 16]
+    shrunk = Allowance(10.0, 10.0)
+    assert shrunk.after(turned_away=5, room=16).may == 12.0
+    assert shrunk.after(turned_away=6, room=16).may == 8.5

@@ -11,7 +11,8 @@ from typing import Final
 import pytest
 
 from domain.asks import Outcome
-from domain.capacity import OVER_AFTER, TOLD_AFTER, Standing
+from domain.capacity import Standing
+from domain.shortage import OVER_AFTER, TOLD_AFTER
 from services.capacity import CapacityWatch
 from services.wiring import Services
 from storage.load import LoadStore, ProviderLoad
@@ -223,14 +224,47 @@ def test_a_providers_own_rate_is_no_matter_of_capacity(world: World) -> None:
 
 
 def test_a_quiet_deployment_opens_none(world: World) -> None:
-    """Nothing stored, then tokens that are fresh, then a handful that nobody refreshes."""
+    """Nothing stored, then tokens that are fresh, then a handful that is late while others are refreshed."""
     watch = a_watch(world.services)
     assert set(looks(watch, TOLD_AFTER)) == {Standing.ON_TIME}
 
     tokens = world.connect_many("gsc", 30)
     world.update("refresh_due_at = now() + interval '50 minutes'", *tokens)
     assert set(looks(watch, TOLD_AFTER)) == {Standing.ON_TIME}
-    world.update("refresh_due_at = now() - interval '1 hour'", *tokens[:5])
+    world.update("refresh_due_at = now() - interval '1 hour'", *tokens[:6])
+    assert world.refresh(tokens[5]).outcome is Outcome.REFRESHED
     assert set(looks(watch, TOLD_AFTER)) == {Standing.ON_TIME}
+
+    assert world.alerts() == []
+
+
+def test_a_handful_that_nobody_refreshes_is_told(world: World) -> None:
+    """All workers of a small deployment are dead: nobody else would ever say so."""
+    tokens = world.connect_many("gsc", 3)
+    world.update("refresh_due_at = now() - interval '10 minutes'", *tokens)
+    watch = a_watch(world.services)
+
+    looks(watch, TOLD_AFTER)
+
+    (alert,) = world.alerts()
+    assert alert["title"] == "No worker refreshes tokens, and 3 are overdue"
+    for token in tokens:
+        assert world.refresh(token).outcome is Outcome.REFRESHED
+    looks(watch, OVER_AFTER + EVERY)
+    assert world.alerts() == []
+
+
+def test_a_clock_that_is_set_back_leaves_no_alert_behind(world: World) -> None:
+    """Postgres fails over to a server whose clock is an hour behind, and nothing is late any more."""
+    waiting = overload(world)
+    watch = a_watch(world.services)
+    looks(watch, TOLD_AFTER)
+    assert world.alert_kinds() == ["capacity"]
+
+    store = watch._store
+    assert isinstance(store, Later)
+    world.update("refresh_due_at = now() + interval '1 hour'", *waiting)
+    store.passed = -timedelta(hours=1)
+    looks(watch, OVER_AFTER)
 
     assert world.alerts() == []

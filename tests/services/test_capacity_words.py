@@ -78,3 +78,29 @@ def test_the_provider_that_is_late_alone_is_named() -> None:
 
     assert "is of acme" in capacity(total(AT, [SHORT, fine], workers=2)).help
     assert "is of acme" not in told().help
+
+
+def test_of_the_one_that_falls_behind_its_own_figures_are_told() -> None:
+    """The others' surplus is none of its: their work would say that all is well."""
+    slow = replace(SHORT, due_per_second=3.0, done_per_second=1.2, overdue=100)
+    fine = Share("fine", 300.0, 390.0, overdue=500, lateness=timedelta(seconds=2))
+
+    alert = capacity(total(AT, [slow, fine], workers=2))
+
+    assert alert.title == "acme falls behind: 3.0 tokens become due each second, and 1.2 are refreshed"
+    assert "100 tokens of acme are overdue" in alert.help
+    assert "3.0 become due each second and 1.2 are done, so the backlog grows by 1.8 a second" in alert.help
+    assert "its calls take long, or its `max_concurrency` is low" in alert.help
+
+
+def test_a_backlog_that_neither_grows_nor_shrinks_is_said_to_stay() -> None:
+    assert "so the backlog stays as it is." in told(done_per_second=412.3).help
+
+
+def test_one_token_is_told_of_as_one() -> None:
+    """Where nobody works at all, a single one is enough for an alert."""
+    alert = told(None, due_per_second=0.0, done_per_second=0.0, overdue=1, lateness=timedelta(minutes=20))
+
+    assert alert.title == "No worker refreshes tokens, and 1 is overdue"
+    assert alert.help.startswith("1 token is overdue, the oldest by 20 minutes;")
+    assert "No bulk worker is seen at work" in alert.help

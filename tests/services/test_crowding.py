@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from domain.asks import Outcome
 from services.admission import CONCURRENCY
 from services.crowding import KEY, Crowding
 from services.providers import ReadyProvider
-from services.scheduling import Work
+from services.scheduling import LEAST_CAPACITY, Work
 from services.scopes import Call, Scope
 from tests.services.test_scheduling import Queue, a_scheduler
 from tests.services.world import World
@@ -49,12 +50,13 @@ def clock() -> Clock:
 def scheduler_side(world: World, clock: Clock) -> Crowding:
     """A scheduler's, which has looked once."""
     crowding = Crowding(SecretStr(world.redis_url), clock=clock)
-    crowding.crowded()
+    for call in Call:
+        crowding.crowded(call)
     return crowding
 
 
 def room_for(crowding: Crowding, *scopes: Scope) -> list[int]:
-    crowded = crowding.crowded()
+    crowded = {name: times for call in Call for name, times in crowding.crowded(call).items()}
     return [crowding.published_at_most(scope, crowded, ROOM) for scope in scopes]
 
 
@@ -92,15 +94,15 @@ def test_a_message_without_a_slot_is_marked_no_longer_and_told_of(world: World) 
 
 
 def test_of_what_is_turned_away_less_is_published(world: World, scheduler_side: Crowding) -> None:
-    """A quarter less of that provider than found no slot, and as much as ever of the others."""
+    """Less of that provider by a quarter of what found no slot, and as much as ever of the others."""
     crowded, other = scope_of(world, "gsc"), scope_of(world, "strict")
     before = room_for(scheduler_side, crowded, other)
 
-    turn_away(world, crowded, 40)
+    turn_away(world, crowded, 80)
 
     assert before == [ROOM, ROOM]
-    assert room_for(scheduler_side, crowded, other) == [90, ROOM]
-    assert room_for(scheduler_side, crowded, other) == [ROOM, ROOM]
+    assert room_for(scheduler_side, crowded, other) == [80, ROOM]
+    assert room_for(scheduler_side, crowded, other) == [89, ROOM]
 
 
 def test_checks_and_refreshes_are_crowded_each_on_their_own(world: World, scheduler_side: Crowding) -> None:
@@ -109,9 +111,43 @@ def test_checks_and_refreshes_are_crowded_each_on_their_own(world: World, schedu
     checks = replace(refreshes, call=Call.CHECK)
     room_for(scheduler_side, refreshes, checks)
 
-    turn_away(world, checks, 40)
+    turn_away(world, checks, 80)
 
-    assert room_for(scheduler_side, refreshes, checks) == [ROOM, 90]
+    assert room_for(scheduler_side, refreshes, checks) == [ROOM, 80]
+
+
+def test_a_look_at_one_kind_hides_nothing_of_the_other(world: World, scheduler_side: Crowding) -> None:
+    """Ticks of refreshes and of checks take turns: each hears of all that was turned away of its own kind."""
+    scope = scope_of(world, "gsc")
+    room_for(scheduler_side, scope)
+
+    turn_away(world, scope, 80)
+    assert scheduler_side.crowded(Call.CHECK) == {}
+
+    assert room_for(scheduler_side, scope) == [80]
+
+
+def test_a_full_queue_makes_no_allowance_small(world: World) -> None:
+    """Ticks that had no room at all say nothing of how many slots there are, however many they were."""
+    world.connect_many("gsc", 20)
+    scheduler = a_scheduler(world.services)
+    elapsed = itertools.count(0.0, 1.0)
+    scheduler._clock = lambda: next(elapsed)
+
+    def tick(depth: int) -> int:
+        queue = Queue(depth)
+        scheduler.tick(Work.REFRESH, queue)
+        return len(queue.published)
+
+    assert tick(LEAST_CAPACITY - 2) == 1
+    for _ in range(12):
+        assert tick(LEAST_CAPACITY) == 0
+    turn_away(world, scope_of(world, "gsc"), 60)
+    for _ in range(2):
+        tick(LEAST_CAPACITY)
+    world.rows("UPDATE tokens SET refresh_enqueued_until = NULL RETURNING 1")
+
+    assert tick(0) == 20
 
 
 def test_a_flushed_or_absent_redis_costs_the_hint_and_nothing_else(
@@ -119,13 +155,13 @@ def test_a_flushed_or_absent_redis_costs_the_hint_and_nothing_else(
 ) -> None:
     """Counters that begin anew are news as before; without Redis everything has its room."""
     scope = scope_of(world, "gsc")
-    turn_away(world, scope, 40)
+    turn_away(world, scope, 80)
     room_for(scheduler_side, scope)
     with Redis.from_url(world.redis_url) as redis:
         redis.flushdb()
-    assert room_for(scheduler_side, scope) == [ROOM]
-    turn_away(world, scope, 8)
-    assert room_for(scheduler_side, scope) == [98]
+    assert room_for(scheduler_side, scope) == [89]
+    turn_away(world, scope, 60)
+    assert room_for(scheduler_side, scope) == [74]
 
     away = Crowding(SecretStr(closed_url.replace("http", "redis")), clock=clock)
     away.turned_away(scope)

@@ -33,7 +33,10 @@ class Play:
         desk = SimpleNamespace(callable_providers=lambda: [_provider(name) for name in self.due])
         admission = SimpleNamespace(held=dict)
         guard = SimpleNamespace(withholds=lambda _facts: False)
-        parts = cast("Any", (self, desk, admission, guard))
+        crowding = SimpleNamespace(
+            crowded=lambda _call: {}, published_at_most=lambda _scope, _crowded, room: room
+        )
+        parts = cast("Any", (self, desk, admission, guard, crowding))
         return Scheduler(*parts, queue_seconds=QUEUE_SECONDS, clock=lambda: self.now)
 
     # The token store, as the scheduler uses it.

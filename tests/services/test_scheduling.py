@@ -95,6 +95,9 @@ def test_a_tick_that_has_found_all_does_not_look_again(world: World) -> None:
     tokens = world.services.tokens
 
     class Counted:
+        def pace(self, _work: str) -> float:
+            return 0.0
+
         def mark_due_refreshes(self, limits: Mapping[str, int], **given: Any) -> list[DueToken]:
             looks.append(given["total"])
             return tokens.mark_due_refreshes(limits, **given)

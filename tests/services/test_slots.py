@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
+from services.admission import Admission, Denied
+from services.breakers import Breakers
+from services.scopes import Scope
 from services.slots import Slots
 from tests.support.waiting import eventually
 
@@ -47,6 +51,20 @@ def test_a_provider_that_answers_gets_nearly_all_threads() -> None:
     assert len(held(slots, "other", 2)) == 2
 
 
+def test_bursts_let_a_prompt_provider_grow() -> None:
+    """Ticks publish once a second; what a burst does not find is turned away before the first call ends."""
+    clock = Clock()
+    slots = Slots(16, moment=0.0, clock=clock)
+    for _ in range(5):
+        burst = held(slots, "big", 35)
+        clock.now += 0.2
+        for slot in burst:
+            slots.give_back("big", slot)
+        clock.now += 0.8
+
+    assert len(held(slots, "big", 35)) == 14
+
+
 def test_a_provider_that_hangs_keeps_a_sliver() -> None:
     """What hung for fifteen seconds keeps two of sixteen threads, while others are at work."""
     clock = Clock()
@@ -55,6 +73,54 @@ def test_a_provider_that_hangs_keeps_a_sliver() -> None:
     made_busy(slots, clock, "big", seconds=15.0, times=9)
     held(slots, "other", 4)
 
+    assert len(held(slots, "big", 16)) == 2
+
+
+def test_what_was_not_called_is_no_prompt_call() -> None:
+    """Messages that the rate or a probe under way sends back make no room for calls that hang."""
+    slots = Slots(16, moment=0.0, clock=(clock := Clock()))
+    made_busy(slots, clock, "big", seconds=15.0, times=9)
+    held(slots, "other", 4)
+
+    for _ in range(100):
+        for slot in held(slots, "big", 16):
+            slots.give_back("big", slot, called=False)
+
+    assert len(held(slots, "big", 16)) == 2
+
+
+class Gates:
+    """Breakers and a rate that let through what a test says."""
+
+    def __init__(self) -> None:
+        self.free = False
+
+    def stopping(self, _scope: Scope) -> None:
+        return None
+
+    def probe(self, _scope: Scope) -> None:
+        return None
+
+    def give_back(self, _scope: Scope) -> None:
+        return None
+
+    def take(self, _scope: str, _per_second: float) -> bool:
+        return self.free
+
+
+def test_whoever_is_denied_by_the_rate_has_called_nobody() -> None:
+    """A provider that hangs and has a rate keeps the sliver that its calls have left it."""
+    slots = Slots(16, moment=0.0, clock=(clock := Clock()))
+    made_busy(slots, clock, "big", seconds=15.0, times=9)
+    held(slots, "other", 4)
+    gates = Gates()
+    admission = Admission(cast("Breakers", gates), gates, slots)
+    scope = Scope("key", "big", "big", "Big", max_per_second=1.0)
+
+    for _ in range(100):
+        # All that it may hold is in use at once.
+        with admission.admit(scope) as first, admission.admit(scope) as second:
+            assert (first, second) == (Denied("rate"), Denied("rate"))
     assert len(held(slots, "big", 16)) == 2
 
 

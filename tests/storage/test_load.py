@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from storage import load
 from storage.load import MOST_COMING, MOST_LINES, MOST_OVERDUE, LoadStore
@@ -49,6 +50,68 @@ def test_due_coming_and_done_are_told_by_provider(bench: Bench) -> None:
     assert other.due_per_second == pytest.approx(7 / 60)
     assert acme.done_per_second == 0
     assert other.done_per_second > 0
+
+
+def test_what_is_counted_up_to_a_bound_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers hold leases of the longest due: those are among the counted, and hide none of the rest."""
+    overdue = make_due(bench, 6)
+    bench.claimed(overdue[0])
+    store = LoadStore(bench.engine)
+
+    monkeypatch.setattr(load, "MOST_OVERDUE", 5)
+    _, (cut,) = store.read(["acme"])
+    monkeypatch.setattr(load, "MOST_OVERDUE", 7)
+    _, (whole,) = store.read(["acme"])
+
+    assert (cut.overdue, cut.exact) == (4, False)
+    assert (whole.overdue, whole.exact) == (5, True)
+
+
+def test_many_providers_share_what_is_counted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all of many are late, a look costs no more than where a few are."""
+    make_due(bench, 6)
+    make_due(bench, 6, provider_id="other")
+    monkeypatch.setattr(load, "MOST_IN_ALL", 8)
+
+    _, loads = LoadStore(bench.engine).read(["acme", "other"])
+
+    assert [(each.overdue, each.exact) for each in loads] == [(4, False), (4, False)]
+
+
+def test_a_rate_is_not_bounded_by_what_is_counted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than is counted comes due within two seconds, and was done within two seconds."""
+    coming = make_due(bench, 20)
+    for number, connection_id in enumerate(coming):
+        bench.set(connection_id, "refresh_due_at = now() + make_interval(secs => :s)", s=2 + 0.1 * number)
+    with bench.engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO activity (at, connection_id, provider_id, kind)"
+                " SELECT now() - make_interval(secs => 0.1 * (20 - n)), gen_random_uuid(), 'acme',"
+                "        CASE n % 2 WHEN 0 THEN 'refreshed' ELSE 'imported' END"
+                "   FROM generate_series(1, 20) AS n"
+            )
+        )
+    monkeypatch.setattr(load, "MOST_COMING", 10)
+    monkeypatch.setattr(load, "_LATELY", {**load._LATELY, "most_lines": 10})
+    monkeypatch.setattr(load, "MOST_LINES", 10)
+
+    _, (acme,) = LoadStore(bench.engine).read(["acme"])
+
+    # Both depend on how long the test takes; bounded by five seconds they would be 2 and 1 at the most.
+    assert acme.due_per_second > 2
+    assert acme.done_per_second > 1
+
+
+def test_expired_is_what_expired_while_it_waited(bench: Bench) -> None:
+    """A retry whose token expired before its turn came, or an old import, is no fault of the workers."""
+    waited, expired_before = make_due(bench, 2)
+    bench.set(waited, "expires_at = refresh_due_at + interval '1 second'")
+    bench.set(expired_before, "expires_at = refresh_due_at - interval '1 second'")
+
+    _, (acme,) = LoadStore(bench.engine).read(["acme"])
+
+    assert (acme.overdue, acme.expired) == (2, 1)
 
 
 def test_only_the_named_providers_are_looked_at(bench: Bench) -> None:
