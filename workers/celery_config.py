@@ -65,6 +65,7 @@ def celery_settings(servers: Servers) -> dict[str, object]:
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         # A worker takes what its threads can begin now; the order stays where it is decided, in Postgres.
+        # Bulk workers take a little more (`workers.cli.worker`).
         "worker_prefetch_multiplier": 1,
         # Cancelling a refresh on a broker hiccup could lose an answer that is already on its way.
         "worker_cancel_long_running_tasks_on_connection_loss": False,

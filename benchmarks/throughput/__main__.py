@@ -1,6 +1,6 @@
 """How many refreshes a second two workers carry, as a share of Celery's own bound on the same machine.
 
-    python -m benchmarks.throughput [--rounds 3] [--messages 12000] [--threads 8] [--workers 2] [--slow]
+    python -m benchmarks.throughput [--rounds 3] [--messages 12000] [--threads 16] [--workers 2] [--slow]
 
 Messages are published beforehand; each contender empties its queue with the same broker, database and token
 endpoint, in turn, round by round. The yardstick is unmodified Celery with a task that does nothing: with the
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--messages", type=int, default=12_000, help="of one drain (12000)")
-    parser.add_argument("--threads", type=int, default=8, help="of one worker of ours (8)")
+    parser.add_argument("--threads", type=int, default=16, help="of one worker of ours (16)")
     parser.add_argument("--workers", type=int, default=2, help="processes of every contender (2)")
     parser.add_argument("--slow", action="store_true", help="with an endpoint as slow as real ones")
     parser.add_argument("--only", default="", help="contenders, comma-separated; the result is not written")

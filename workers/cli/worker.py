@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -14,7 +15,7 @@ from services import settings as service_settings
 from services.settings import Settings
 from services.wiring import Servers, wire
 from tasks.context import attach
-from tasks.names import QUEUES
+from tasks.names import BULK_QUEUES, QUEUES
 from workers import heartbeat, paced_events
 from workers.celery_app import make_app
 from workers.cli import session
@@ -57,11 +58,21 @@ def worker(
     app.worker_main(
         [
             "worker", "--queues", queues, "--hostname", f"{name}@%h", "--concurrency", str(count),
+            "--prefetch-multiplier", str(_prefetch(queues.split(","))),
             "--without-gossip", "--without-mingle", "--loglevel", settings.log_level,
         ]
     )  # fmt: skip
     if ending.failed:
         raise EvergrantError(f"worker {name} broke down and has to be started again; its log says why")
+
+
+def _prefetch(queues: Sequence[str]) -> int:
+    """Return how many messages a worker holds for each of its threads.
+
+    Of bulk work one more than it can begin, so that a turn of its loop settles and takes several, and no
+    thread waits for a turn. What somebody waits for is left to whichever worker has a thread for it.
+    """
+    return 2 if set(queues) <= set(BULK_QUEUES) else 1
 
 
 @dataclass(slots=True)
