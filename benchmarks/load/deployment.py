@@ -126,6 +126,11 @@ class Deployment:
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
+    def refreshed(self) -> int:
+        """Return how many refreshes were committed so far."""
+        counted = self.servers.query("SELECT count(*) FROM activity WHERE kind = 'refreshed'")
+        return int(str(counted[0][0]))
+
     def server_processes(self, name: str) -> list[psutil.Process]:
         """Return the processes of ``postgres`` or ``redis``."""
         server = self.servers.postgres if name == "postgres" else self.servers.redis

@@ -118,7 +118,9 @@ class Drains:
         try:
             with Waits(self._url) as waits:
                 self._redis.rename(aside, REFRESH)
-                drained = watch(self._redis, REFRESH, len(chosen), groups, at_most=at_most)
+                drained = watch(
+                    self._redis, REFRESH, len(chosen), groups, at_most=at_most, done=self.deployment.refreshed
+                )
         finally:
             for worker in workers:
                 stop(worker)

@@ -113,11 +113,7 @@ class Contest:
 
         if not warming:
             publish(self._ids)
-        return self._drain(REFRESH, self._messages - warming, start, self._refreshed)
-
-    def _refreshed(self) -> int:
-        counted = self._made.servers.query("SELECT count(*) FROM activity WHERE kind = 'refreshed'")
-        return int(str(counted[0][0]))
+        return self._drain(REFRESH, self._messages - warming, start, self._made.refreshed)
 
     def _sleeper(self) -> Drained:
         app = Celery("sleeper", broker=self._broker)
