@@ -9,7 +9,7 @@ from services.wiring import Servers
 from workers import logs
 from workers.broker.transport import BatchingAMQP
 from workers.celery_config import celery_settings
-from workers.paced_events import ImpatientEvents
+from workers.impatient_events import ImpatientEvents
 
 
 def make_app(settings: Settings, servers: Servers) -> Celery:
