@@ -9,22 +9,20 @@ import os
 import sys
 import time
 
-from celery import Celery
 from pydantic import SecretStr
 
 from benchmarks.load.endpoint import latency_of
 from services.wiring import Servers
 from workers import paced_events
-from workers.broker.transport import BatchingAMQP
-from workers.celery_config import celery_settings
+from workers.celery_app import bare_app
 
 
 def main() -> None:
     """Run until SIGTERM."""
     name, threads = sys.argv[1:]
     redis_url = SecretStr(os.environ["EVERGRANT_REDIS_URL"])
-    app = Celery("sleeper", amqp=BatchingAMQP)
-    app.conf.update(celery_settings(Servers(SecretStr(""), redis_url, SecretStr(""))), imports=[])
+    app = bare_app("sleeper", Servers(SecretStr(""), redis_url, SecretStr("")))
+    app.conf.imports = []
     latency = latency_of(
         p50_ms=float(os.environ["EVERGRANT_BENCH_P50_MS"]), p99_ms=float(os.environ["EVERGRANT_BENCH_P99_MS"])
     )

@@ -10,16 +10,16 @@ from pydantic import SecretStr
 
 from services.wiring import Servers
 from workers import paced_events
-from workers.celery_config import celery_settings
+from workers.celery_app import bare_app
 
 QUEUE = "on_demand"
 
 
 def make_app(redis_url: str) -> Celery:
     """The app that both the worker and the test use."""
-    app = Celery("noop")
     nowhere = SecretStr("postgresql://u:p@127.0.0.1/d")
-    app.conf.update(celery_settings(Servers(nowhere, SecretStr(redis_url), SecretStr("k"))), imports=[])
+    app = bare_app("noop", Servers(nowhere, SecretStr(redis_url), SecretStr("k")))
+    app.conf.imports = []
 
     def wait(seconds: float) -> None:
         time.sleep(seconds)
