@@ -15,12 +15,10 @@ from typing import Final, cast
 
 import structlog
 from pydantic import SecretStr
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from domain.share import Allowance
+from services.impatient_redis import impatient_redis
 from services.scopes import Call, Scope
 
 log = structlog.get_logger(__name__)
@@ -36,13 +34,8 @@ class Crowding:
     """One per process; thread-safe. The worker's side and the scheduler's."""
 
     def __init__(self, redis_url: SecretStr, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._redis = Redis.from_url(
-            redis_url.get_secret_value(),
-            # A hint is not worth waiting for.
-            socket_timeout=0.5,
-            socket_connect_timeout=0.5,
-            retry=Retry(NoBackoff(), 0),
-        )
+        # A hint is not worth waiting for.
+        self._redis = impatient_redis(redis_url, seconds=0.5)
         self._clock = clock
         self._lock = threading.Lock()
         self._untold: Counter[str] = Counter()

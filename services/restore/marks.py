@@ -17,13 +17,11 @@ from typing import Final, Protocol, cast
 
 import structlog
 from pydantic import SecretStr
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from domain.restore import Mark, higher
+from services.impatient_redis import impatient_redis
 from storage.files import replace_private
 
 log = structlog.get_logger(__name__)
@@ -95,12 +93,7 @@ class MarkInRedis:
     def __init__(self, url: SecretStr) -> None:
         self.name = "Redis"
         # A look must not outwait a deadline: half-dead Redis is treated as away.
-        self._client = Redis.from_url(
-            url.get_secret_value(),
-            socket_timeout=1.0,
-            socket_connect_timeout=1.0,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._client = impatient_redis(url, seconds=1.0)
 
     def read(self) -> Mark | None:
         """Return the key's mark; None where there is no such key."""
