@@ -1,4 +1,4 @@
-"""Redis for what is worth less than the time of whoever asks: one try, and a half-dead server counts as away."""
+"""Redis for what is not worth waiting for: one try, and a half-dead server counts as away."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -21,13 +20,6 @@ from tests.support.waiting import eventually
 
 DEADLINE = timedelta(seconds=20)
 GOOD = http("200 OK", tokens())
-
-
-@pytest.fixture
-def wire() -> Iterator[Wire]:
-    wire = Wire()
-    yield wire
-    wire.close()
 
 
 def post(url: str, **changes: Any) -> WireRequest:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -15,13 +14,6 @@ from tests.providers.loopback import Handler, Loopback, http, serving, tokens
 DEADLINE = timedelta(seconds=20)
 GOOD = http("200 OK", tokens())
 FORGED = http("200 OK", tokens(access_token="another-grants"))
-
-
-@pytest.fixture
-def wire() -> Iterator[Wire]:
-    wire = Wire()
-    yield wire
-    wire.close()
 
 
 def echoing(leftover: bytes, first: bytes | None = None) -> Handler:

@@ -7,7 +7,6 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -26,13 +25,6 @@ SHORT = timedelta(seconds=1)
 #: How much longer than its deadline a call may take on a busy machine, and still be bounded by it.
 SLACK = 5.0
 GOOD = http("200 OK", tokens())
-
-
-@pytest.fixture
-def wire() -> Iterator[Wire]:
-    wire = Wire()
-    yield wire
-    wire.close()
 
 
 def post(url: str, **changes: Any) -> WireRequest:

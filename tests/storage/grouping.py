@@ -10,10 +10,12 @@ from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
+import pytest
 
+from benchmarks.statements import Alone
 from storage.combining import Combiner
+from storage.direct import Direct
 from storage.tokens.claims import Claimed
-from storage.tokens.groups import ClaimedRow, Groups, WantedClaim
 from storage.tokens.landing import Landing, LandResult
 from storage.tokens.store import TokenStore
 from tests.storage.making import Bench
@@ -22,21 +24,9 @@ from tests.support.waiting import eventually
 Result = TypeVar("Result")
 
 
-class NoGroups(Groups):
-    """Leaves every claim and landing to be made alone."""
-
-    def claim(self, wanted: WantedClaim) -> ClaimedRow | None:
-        del wanted
-        return None
-
-    def land(self, answer: dict[str, Any]) -> int | None:
-        del answer
-        return None
-
-
 def alone(bench: Bench) -> TokenStore:
     """The bench's store, without groups."""
-    return TokenStore(bench.engine, bench.sealer, NoGroups(bench.engine))
+    return TokenStore(bench.engine, bench.sealer, Alone(bench.engine))
 
 
 @contextmanager
@@ -85,3 +75,18 @@ def backends(url: str) -> list[int]:
             " AND application_name = 'test' AND wait_event_type = 'Lock'"
         )
         return [row[0] for row in rows]
+
+
+@contextmanager
+def unconfirmed_commits() -> Iterator[None]:
+    """Let the connection die each time when the server has executed, and in autocommit committed."""
+    run = Direct.run
+
+    def cut(self: Direct, connection: psycopg.Connection, parameters: dict[str, object]) -> None:
+        run(self, connection, parameters)
+        connection.close()
+        raise psycopg.OperationalError("the connection is lost")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Direct, "run", cut)
+        yield

@@ -8,8 +8,6 @@ from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
-import psycopg
-import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -17,7 +15,6 @@ from sqlalchemy.exc import DBAPIError
 from domain.errors import ServiceUnavailable
 from domain.token import Credentials
 from storage.activity import Note
-from storage.direct import Direct
 from storage.importing import Importer
 from storage.keys import KeyRing, generate
 from storage.sealing import Sealer
@@ -25,7 +22,14 @@ from storage.sealing_key import SealingKey
 from storage.tokens.landing import AlreadyLanded, Gone, Landed, Landing, LandResult, Superseded
 from storage.tokens.rows import token_ref
 from storage.tokens.store import TokenStore
-from tests.storage.grouping import alone, backends, blocked_activity, gathered, landed_together
+from tests.storage.grouping import (
+    alone,
+    backends,
+    blocked_activity,
+    gathered,
+    landed_together,
+    unconfirmed_commits,
+)
 from tests.storage.making import Bench, landing, now, pair
 from tests.support.waiting import eventually
 
@@ -200,21 +204,11 @@ def test_a_connection_that_is_cut_in_the_middle_is_heard_by_all(
     assert landed_together(bench, *answers) == [Landed(2, was_alerted=False)] * 4
 
 
-def test_a_group_whose_commit_was_not_confirmed_recognises_itself(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_group_whose_commit_was_not_confirmed_recognises_itself(bench: Bench) -> None:
     """Postgres had committed when the connection died: all hear that it is unknown, and none lands twice."""
     answers = [landing(bench.claimed(bench.new(str(number)))) for number in range(4)]
-    run = Direct.run
-
-    def cut(self: Direct, connection: psycopg.Connection, parameters: dict[str, object]) -> None:
-        run(self, connection, parameters)
-        connection.close()
-        raise psycopg.OperationalError("the connection is lost")
-
-    monkeypatch.setattr(Direct, "run", cut)
-    heard = landed_together(bench, *answers)
-    monkeypatch.undo()
+    with unconfirmed_commits():
+        heard = landed_together(bench, *answers)
 
     assert all(isinstance(each, ServiceUnavailable) for each in heard)
     assert landed_together(bench, *answers) == [AlreadyLanded(2)] * 4

@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-import psycopg
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
@@ -16,7 +15,6 @@ from domain.policy import PRESENTED_TWICE
 from domain.timing import LONGEST_UNDER_WAY
 from domain.token import Credentials, ReauthReason, Status
 from storage.alerts import AlertSpec, AlertStore
-from storage.direct import Direct
 from storage.engine import make_engine
 from storage.importing import Importer
 from storage.keys import KeyRing, generate
@@ -25,6 +23,7 @@ from storage.sealing import Sealer
 from storage.tokens.claims import ClaimCondition
 from storage.tokens.landing import AlreadyLanded, Gone, Landed, Superseded
 from storage.tokens.store import TokenStore
+from tests.storage.grouping import unconfirmed_commits
 from tests.storage.making import Bench, landing, now, pair
 
 #: Whatever another attempt had presented has come to its end.
@@ -251,24 +250,13 @@ def test_a_changed_scope_is_stored_with_the_answer(bench: Bench) -> None:
     assert stored == ["read", "write"]
 
 
-def test_a_commit_whose_answer_was_lost_is_repeated_safely(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_commit_whose_answer_was_lost_is_repeated_safely(bench: Bench) -> None:
     """The connection dies after the server has committed; the caller sees a failure, repeats, and is told."""
     connection_id = bench.new()
     answer = landing(bench.claimed(connection_id))
-    run = Direct.run
 
-    def cut(self: Direct, connection: psycopg.Connection, parameters: dict[str, object]) -> None:
-        run(self, connection, parameters)
-        # The server has executed, and in autocommit committed.
-        connection.close()
-        raise psycopg.OperationalError("the connection is lost")
-
-    monkeypatch.setattr(Direct, "run", cut)
-    with pytest.raises(ServiceUnavailable, match="the connection is lost"):
+    with unconfirmed_commits(), pytest.raises(ServiceUnavailable, match="the connection is lost"):
         bench.store.land(answer)
-    monkeypatch.undo()
 
     assert bench.store.land(answer) == AlreadyLanded(2)
     assert bench.kinds(connection_id).count("refreshed") == 1
