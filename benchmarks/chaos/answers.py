@@ -14,6 +14,10 @@ _UNREADABLE: Final = frozenset({"invalid_json", "not_http", "error_in_200"})
 _SERVED: Final = frozenset({"refreshed", "replayed"})
 #: Where an answer can be safe, or safer than in memory alone.
 _PLACES: Final = ("postgres", "spool", "redis")
+#: A worker's word that memory alone has an answer, and perhaps Redis.
+_HELD: Final = "answer_held_in_memory"
+#: Once Postgres is back for so many seconds, somebody has swept and landed what lies in Redis.
+_SWEPT: Final = 5.0
 #: The least time within which a kill after the answer's end counts as "before the first durable write".
 _LEAST_WINDOW: Final = 0.05
 
@@ -38,7 +42,7 @@ def commit_times(case: Case) -> list[float]:
         calm = case.away("postgres", since, until) == 0 and not case.stop_during(
             item.send.worker, since, until
         )
-        if calm and not any(word.event == "answer_held" for word in case.said.get(item.send.attempt_id, ())):
+        if calm and not any(word.event == _HELD for word in case.said.get(item.send.attempt_id, ())):
             times.append(max(0.0, until - since))
     return times
 
@@ -103,7 +107,7 @@ def _lost(case: Case, item: Matched, window: float) -> Item:
     if gap <= window:
         because = "the worker was killed between the socket and the first durable write"
         return {**entry, "because": because, "excused": True}
-    if "answer_held" in words:
+    if _HELD in words:
         return {**entry, **_held(case, send.worker, seen.ended_at, kill.at)}
     return {**entry, "because": "unexplained"}
 
@@ -124,13 +128,23 @@ def _stopped(case: Case, worker: str, since: float, until: float) -> float:
 
 
 def _held(case: Case, worker: str, since: float, until: float) -> Item:
-    """Judge an answer that was in memory alone when its worker was killed: did every place refuse it?"""
+    """Judge an answer that was in memory alone when its worker was killed: had it a place anywhere?"""
     # The disk that was full is machine B's.
-    everywhere = worker.startswith("b-") and case.away_together(_PLACES, since, until) > 0
-    return {
-        "because": "Postgres, spool and Redis all refused it"
-        if everywhere
-        else "held in memory alone until the worker was killed",
-        "away": {name: round(case.away(name, since, until), 2) for name in _PLACES},
-        "excused": everywhere,
-    }
+    refused = worker.startswith("b-") and case.away_together(("postgres", "spool"), since, until) > 0
+    because, excused = "held in memory alone until the worker was killed", False
+    if refused and case.away_together(_PLACES, since, until) > 0:
+        because, excused = "Postgres, spool and Redis all refused it", True
+    elif refused and (emptied := _emptied_too_soon(case, since)):
+        because = "Postgres and spool refused it, and Redis was emptied before Postgres was back"
+        return {"because": because, "emptied": ago(emptied, case.evidence.began), "excused": True}
+    away = {name: round(case.away(name, since, until), 2) for name in _PLACES}
+    return {"because": because, "away": away, "excused": excused}
+
+
+def _emptied_too_soon(case: Case, since: float) -> float | None:
+    """Return when Redis was emptied before anybody could land its copy; None: it was not."""
+    for deed in case.evidence.deeds:
+        at = case.evidence.began + deed.began
+        if deed.kind == "flush_redis" and deed.skipped is None and at > since:
+            return at if max(case.calm("postgres", since, at)) < _SWEPT else None
+    return None

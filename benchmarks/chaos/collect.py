@@ -27,8 +27,8 @@ from domain.timing import ROOMY, needed_window
 #: Events beside `presenting` that the judge uses: an answer's way when Postgres is away, and its end.
 _EVENTS: Final = frozenset(
     {
-        "answer_held", "held_answer_landed", "answer_staged", "staged_answer_landed", "answer_superseded",
-        "answer_for_a_gone_grant", "refresh_failed", "lease_too_short",
+        "answer_held_in_memory", "held_answer_landed", "answer_staged", "staged_answer_landed",
+        "answer_superseded", "answer_for_a_gone_grant", "refresh_failed", "lease_too_short",
     }
 )  # fmt: skip
 #: Longer than a commit takes on a loaded machine.

@@ -71,6 +71,15 @@ class Case:
         """Return for how many seconds of that time the server was away."""
         return sum(span.overlap(since, until) for span in self.evidence.outages if span.target == server)
 
+    def calm(self, server: str, since: float, until: float) -> list[float]:
+        """Return the lengths in seconds of the stretches of that time in which the server was there."""
+        lengths, reached = [], since
+        for span in sorted(self.evidence.outages, key=lambda one: one.since):
+            if span.target == server and span.overlap(since, until) > 0:
+                lengths.append(max(0.0, span.since - reached))
+                reached = max(reached, span.until)
+        return [*lengths, max(0.0, until - reached)]
+
     def outage(self, since: float, until: float) -> float:
         """Return for how many seconds of that time at least one server, or every beat, was away."""
         total, reached = 0.0, since

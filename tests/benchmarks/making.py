@@ -118,9 +118,9 @@ class Story:
         alert = Alert(f"{kind}:{grant}", kind, "open", connection, None, None, 1_200.0)
         self.evidence.alerts.append(replace(alert, **changed))  # type: ignore[arg-type]  # as above
 
-    def deed(self, kind: str, **did: object) -> None:
+    def deed(self, kind: str, *, at: float = BEGAN, **did: object) -> None:
         """Add something that the harness did."""
-        self.evidence.deeds.append(Deed(0.0, 0.0, kind, did))
+        self.evidence.deeds.append(Deed(at - BEGAN, at - BEGAN, kind, did))
 
     def figure(self, name: str) -> Figure:
         """Judge, and give one figure."""

@@ -131,7 +131,7 @@ def test_an_answer_held_in_memory_until_the_kill_is_counted() -> None:
     story = Story()
     attempt = story.present(story.grant("strict"), 1_100, committed=False)
     story.away("postgres", 1_099, 1_110)
-    story.say("answer_held", attempt, 1_100.2)
+    story.say("answer_held_in_memory", attempt, 1_100.2)
     story.kill(1_105)
     assert story.broken() == {"answers_lost": 1}
     assert (
@@ -149,7 +149,7 @@ def test_an_answer_that_every_place_refused_at_once_is_listed() -> None:
         story.away("postgres", 1_099, 1_110)
         story.away("spool", 1_099, 1_110)
         story.away("redis", 1_090, redis_until)
-        story.say("answer_held", attempt, 1_100.2)
+        story.say("answer_held_in_memory", attempt, 1_100.2)
         story.kill(1_105, worker=worker)
         return story
 
@@ -160,6 +160,28 @@ def test_an_answer_that_every_place_refused_at_once_is_listed() -> None:
     # Redis was back when the answer came; another machine's disk was not full.
     assert held("b-bulk-1", 1_100).broken() == {"answers_lost": 1}
     assert held("a-bulk", 1_102).broken() == {"answers_lost": 1}
+
+
+def test_a_copy_in_redis_that_was_emptied_before_postgres_was_back_is_listed() -> None:
+    """Disk full, Postgres away, the worker killed, then Redis flushed: no place was left."""
+
+    def held(postgres_until: float, *, flushed: float) -> Story:
+        story = Story()
+        attempt = story.present(story.grant("strict"), 1_100, committed=False, worker="b-bulk-1")
+        story.away("postgres", 1_099, postgres_until)
+        story.away("spool", 1_099, 1_110)
+        story.say("answer_held_in_memory", attempt, 1_100.2)
+        story.kill(1_105, worker="b-bulk-1")
+        story.deed("flush_redis", at=flushed)
+        return story
+
+    lost = held(1_118, flushed=1_120)
+    assert lost.broken() == {}
+    (entry,) = lost.figure("answers_lost").excused
+    assert entry["because"] == "Postgres and spool refused it, and Redis was emptied before Postgres was back"
+    # Postgres was back for long enough to land the copy, or Redis was emptied before there was one.
+    assert held(1_110, flushed=1_120).broken() == {"answers_lost": 1}
+    assert held(1_118, flushed=1_099.5).broken() == {"answers_lost": 1}
 
 
 def test_another_workers_kill_excuses_no_loss() -> None:
