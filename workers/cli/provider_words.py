@@ -9,7 +9,7 @@ from typing import Final
 from domain.provider import GrantKind, Replay, Rotation
 from providers.definition import ProviderDefinition
 from providers.definition_tables import Judgement, Variable
-from providers.vocabulary import AccountSource, RevokeAuth
+from providers.vocabulary import AccountSource, LifetimeUnit, RevokeAuth
 
 _GRANTS: Final = {
     GrantKind.REFRESH_TOKEN: "access tokens expire, and a refresh token brings new ones",
@@ -22,9 +22,9 @@ _ROTATIONS: Final = {
     Rotation.SINGLE_USE: "a refresh token is replaced whenever it is used",
 }
 _REPLAYS: Final = {
-    Replay.FREELY: "it is presented again, after a pause",
-    Replay.WITHIN_WINDOW: "it is presented again inside that window, after a pause",
-    Replay.LAST_RESORT: "one more attempt is made, as late as the access token still serves",
+    Replay.FREELY: "is asked for again after a pause, with the same token",
+    Replay.WITHIN_WINDOW: "is asked for again after a pause, inside that window, with the same token",
+    Replay.LAST_RESORT: "is asked for once more, as late as the access token still serves; it may be lost",
 }
 _OUTCOMES: Final = {
     "grant_rejected": "the grant is dead: the user must reconnect",
@@ -60,24 +60,32 @@ def grant(definition: ProviderDefinition) -> str:
     return f"{definition.grant}: {_GRANTS[definition.grant]}"
 
 
-def rotation(definition: ProviderDefinition) -> Iterator[str]:
-    """Yield what becomes of a refresh token that is used, and of one whose answer was lost."""
+def rotation(definition: ProviderDefinition) -> Iterator[tuple[str, str]]:
+    """Yield what becomes of a refresh token that is used, and of one whose answer was lost, by their keys."""
     if definition.grant is not GrantKind.REFRESH_TOKEN:
         return
     if definition.rotation is None:
-        yield "unknown: whether a refresh token is replaced when it is used; treated as if it were, at once"
+        yield (
+            "rotation",
+            "unknown: treated as if a refresh token were replaced, and dead, as soon as it is used",
+        )
     else:
-        yield f"{definition.rotation}: {_ROTATIONS[definition.rotation]}"
-    window = definition.facts.replay_window
-    if window == "unlimited":
-        yield "the replaced one stays good as well"
-    elif window == "until_successor_used":
-        yield "the replaced one stays good until its successor is used"
-    elif isinstance(window, timedelta) and window and definition.rotation is not None:
-        yield f"the replaced one stays good for {duration(window)}"
-    elif definition.rotation not in (None, Rotation.NONE):
-        yield "the replaced one is dead at once"
-    yield f"where an answer is lost, {_REPLAYS[definition.replay]}"
+        yield "rotation", f"{definition.rotation}: {_ROTATIONS[definition.rotation]}"
+    if definition.rotation not in (None, Rotation.NONE):
+        yield "replay_window", _window(definition)
+    yield "a lost answer", _REPLAYS[definition.replay]
+
+
+def _window(definition: ProviderDefinition) -> str:
+    match definition.replay_window:
+        case "unlimited":
+            return "unlimited: the replaced one stays good as well"
+        case "until_successor_used":
+            return "the replaced one stays good until its successor is used"
+        case timedelta() as window if window:
+            return f"{duration(window)}: for so long the replaced one stays good"
+        case _:
+            return "none: the replaced one is dead at once"
 
 
 def lifetimes(definition: ProviderDefinition) -> Iterator[tuple[str, str]]:
@@ -155,6 +163,18 @@ def variable(name: str, it: Variable) -> str:
         parts.append(f"{it.default} where nothing is given")
     parts.append(f'given as "metadata": {{"{name}": …}}')
     return "; ".join(parts)
+
+
+def answers(definition: ProviderDefinition) -> Iterator[tuple[str, str]]:
+    """Yield how the token endpoint's answers are read, where that is not the RFCs' way."""
+    if definition.error_member != ("error",):
+        yield "error_member", f"an error stands in {', else in '.join(definition.error_member)}"
+    if definition.answer_ok is not None:
+        yield "answer_ok", f"a success says {definition.answer_ok.member} = {definition.answer_ok.equals}"
+    if definition.lifetime_unit is not LifetimeUnit.SECONDS:
+        yield "lifetime_unit", f"lifetimes are in {definition.lifetime_unit}"
+    for name, paths in definition.answer_names.items():
+        yield f"answer_names.{name}", f"stands in {', else in '.join(paths)}"
 
 
 def judgement(rule: Judgement) -> Mapping[str, object]:

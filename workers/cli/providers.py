@@ -20,8 +20,9 @@ from workers.cli.output import JsonOption, for_people, stdout, write_json, write
 app = group("The providers that Evergrant knows.")
 
 _ENDPOINTS: Final = ("authorize_url", "token_url", "refresh_url", "device_url", "issuer", "manage_url")
+_NOT_CONFIRMED: Final = "  (not confirmed)"
 #: How wide the names of facts are.
-_NAME: Final = 22
+_NAME: Final = 28
 
 
 @app.callback()
@@ -109,7 +110,7 @@ def _write(definition: ProviderDefinition, *, configured: bool) -> None:
             ("configured", "yes" if configured else f"no: set {needed}"),
             ("can", for_people(definition.capabilities)),
             ("grant", words.grant(definition)),
-            *(("rotation", text) for text in words.rotation(definition)),
+            *words.rotation(definition),
             *words.lifetimes(definition),
             *words.rates(definition),
         ),
@@ -124,11 +125,15 @@ def _write(definition: ProviderDefinition, *, configured: bool) -> None:
             ("client_auth", f"{definition.client_auth}, {definition.body_format} bodies"),
             ("pkce", "S256" if definition.pkce else "not used"),
             ("account", words.account(definition)),
-            *((name, words.variable(name, it)) for name, it in definition.variables.items()),
-            *(("metadata", f'given as "metadata": {{"{key}": …}}') for key in definition.required_metadata),
+            *((f"variables.{name}", words.variable(name, it)) for name, it in definition.variables.items()),
+            *(
+                (f"metadata_fields.{name}", f'given as "metadata": {{"{key}": …}}')
+                for name, key in definition.metadata_fields.items()
+            ),
         ),
     )
-    stdout.print("\nWhat its answers mean", style="bold")
+    mark = _NOT_CONFIRMED if "judgements" in definition.unconfirmed else ""
+    _section(definition, f"What its answers mean{mark}", words.answers(definition))
     columns = ("on", "status", "says", "means", "shown_as")
     if definition.judgements:
         write_table(columns, map(words.judgement, definition.judgements), empty="")
@@ -142,7 +147,7 @@ def _endpoints(definition: ProviderDefinition) -> Iterator[tuple[str, str]]:
     for key in _ENDPOINTS:
         if (url := getattr(definition, key)) is not None:
             yield key, url
-    yield "revoke", words.revocation(definition)
+    yield "revoke_url" if definition.revoke is None else "revoke", words.revocation(definition)
     if definition.check is not None:
         check = definition.check
         yield "check", f"{check.method} {check.url}, every {words.duration(check.interval)}"
@@ -151,14 +156,11 @@ def _endpoints(definition: ProviderDefinition) -> Iterator[tuple[str, str]]:
 def _section(definition: ProviderDefinition, title: str, facts: Iterable[tuple[str, str]]) -> None:
     """Write facts under a title, each with a mark where it is not confirmed."""
     if title:
-        stdout.print(f"\n{title}", style="bold")
-    before = ""
+        stdout.print(f"\n{title}", style="bold", markup=False)
     for name, text in facts:
-        doubted = any(key.partition(".")[0] == name or key == name for key in definition.unconfirmed)
-        mark = "  (not confirmed)" if doubted and name != before else ""
-        shown = "" if name == before else name
-        stdout.print(f"{shown:>{_NAME}}  {text}{mark}", markup=False, soft_wrap=True)
-        before = name
+        doubted = any(key == name or key.startswith(f"{name}.") for key in definition.unconfirmed)
+        mark = _NOT_CONFIRMED if doubted else ""
+        stdout.print(f"{name:>{_NAME}}  {text}{mark}", markup=False, soft_wrap=True)
 
 
 def _list(title: str, lines: Iterable[str]) -> None:
