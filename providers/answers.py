@@ -87,6 +87,8 @@ def json_object(body: bytes) -> dict[str, Any] | None:
 
 def member(document: object, path: str) -> object:
     """Return what a dotted path leads to, None for nowhere: ``error.errors.0.reason``."""
+    if "." not in path and isinstance(document, dict):
+        return document.get(path)
     for part in path.split("."):
         if isinstance(document, dict):
             document = document.get(part)
@@ -116,11 +118,12 @@ def token_answer(
     """
     if document is None:
         raise Malformed("answer_not_json", http_status=status)
-    found = {}
+    found: dict[str, object] = {}
+    names = definition.answer_names
     for name, usual in _NAMES.items():
-        for path in definition.answer_names.get(name, usual):
+        for path in names.get(name, usual):
             if (value := member(document, path)) is not None:
-                found[str(name)] = value
+                found[name] = value
                 break
     wrong: str | None = None
     answer: _TokenAnswer | None = None
@@ -138,12 +141,17 @@ def token_answer(
     if answer.token_type is not None and answer.token_type.lower() not in definition.token_types:
         raise Malformed("answer_token_type_unknown", http_status=status)
     unit, dated = definition.lifetime_unit, headers or {}
+    expires_in = lifetime(found.get("expires_in"), unit)
+    if expires_in is None and "expires_at" in found:
+        expires_in = left_until(found["expires_at"], dated, now)
+    refresh_expires_in = lifetime(found.get("refresh_expires_in"), unit)
+    if refresh_expires_in is None and "refresh_expires_at" in found:
+        refresh_expires_in = left_until(found["refresh_expires_at"], dated, now)
     return Answer(
         access_token=SecretStr(answer.access_token),
         refresh_token=None if answer.refresh_token is None else SecretStr(answer.refresh_token),
-        expires_in=lifetime(found.get("expires_in"), unit) or left_until(found.get("expires_at"), dated, now),
+        expires_in=expires_in,
         scope=answer.scope,
-        refresh_expires_in=lifetime(found.get("refresh_expires_in"), unit)
-        or left_until(found.get("refresh_expires_at"), dated, now),
+        refresh_expires_in=refresh_expires_in,
         id_token=_id_token(found.get("id_token")),
     )

@@ -119,4 +119,4 @@ def _without_echo(answer: Answer, secrets: Iterable[str]) -> Answer:
     # Shorter than that is found in ordinary words, and is no secret of a provider's.
     known = [secret for secret in known if len(secret) >= _SECRET]
     kept = tuple(part for part in answer.scope if not any(secret in part for secret in known))
-    return replace(answer, scope=kept or None)
+    return answer if kept == answer.scope else replace(answer, scope=kept or None)

@@ -36,7 +36,8 @@ def check(client: ProviderClient, it: ProviderDefinition, deadline: timedelta) -
 
 
 def revoke(client: ProviderClient, it: ProviderDefinition, deadline: timedelta) -> object:
-    return client.revoke(it, APP, SECRET, TokenKind.ACCESS_TOKEN, deadline=deadline)
+    client.revoke(it, APP, SECRET, TokenKind.ACCESS_TOKEN, deadline=deadline)
+    return None
 
 
 def account(client: ProviderClient, it: ProviderDefinition, deadline: timedelta) -> object:
