@@ -4,13 +4,16 @@ A pattern is read before it is used, so that it can be said of every value that 
 leads: which characters it may hold, and on which words a host name made of it may end. What cannot be read is
 refused: a bare dot, classes that are negated or named (``\\w`` matches letters of every script), anchors,
 look-arounds, back references.
+
+Values come from outside, so they are matched without backtracking: in time that grows with their length, and
+not, as the standard library's engine may need for a pattern like ``([a-z]+-?)+``, beyond all measure.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from string import ascii_letters, ascii_lowercase, ascii_uppercase, digits
 from typing import Final
@@ -59,6 +62,9 @@ class _Atom:
             yield Ending("", whole=False)
 
 
+Choices = tuple[tuple[_Atom, ...], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Pattern:
     """A pattern that was read."""
@@ -66,15 +72,46 @@ class Pattern:
     text: str
     characters: frozenset[str]
     endings: tuple[Ending, ...]
+    choices: Choices = field(repr=False)
 
     def matches(self, value: str) -> bool:
         """Say whether the whole value is one that the pattern describes."""
-        return len(value) <= LONGEST and _compiled(self.text).fullmatch(value) is not None
+        return len(value) <= LONGEST and _matches(self.text, value)
 
 
-@lru_cache(maxsize=512)
-def _compiled(text: str) -> re.Pattern[str]:
-    return re.compile(text, re.ASCII)
+@lru_cache(maxsize=4096)
+def _matches(text: str, value: str) -> bool:
+    return len(value) in _behind(read(text).choices, value, {0})
+
+
+def _behind(choices: Choices, value: str, places: set[int]) -> set[int]:
+    """Return the places in the value that a choice may end at which begins at one of these."""
+    found: set[int] = set()
+    for sequence in choices:
+        reached = places
+        for atom in sequence:
+            reached = _behind_atom(atom, value, reached)
+        found |= reached
+    return found
+
+
+def _behind_atom(atom: _Atom, value: str, places: set[int]) -> set[int]:
+    reached = places
+    for _ in range(atom.low):
+        reached = _behind_one(atom, value, reached)
+    found, times = set(reached), atom.low
+    # Whatever was reached with fewer repetitions need not be tried again with more.
+    while reached and (atom.high is None or times < atom.high):
+        reached = _behind_one(atom, value, reached) - found
+        found |= reached
+        times += 1
+    return found
+
+
+def _behind_one(atom: _Atom, value: str, places: set[int]) -> set[int]:
+    if atom.choices:
+        return _behind(atom.choices, value, places) if places else set()
+    return {place + 1 for place in places if value[place : place + 1] in atom.characters}
 
 
 @lru_cache(maxsize=512)
@@ -90,7 +127,7 @@ def read(text: str) -> Pattern:
         raise ValueError(f"has an unexpected {reader.left[0]!r}")
     characters: frozenset[str] = frozenset()
     endings = tuple({ending for choice in choices for ending in _endings(choice)})
-    return Pattern(text, characters.union(*map(_characters, choices)), endings)
+    return Pattern(text, characters.union(*map(_characters, choices)), endings, choices)
 
 
 class _Reader:
@@ -107,7 +144,7 @@ class _Reader:
         self._place += count
         return taken
 
-    def choices(self) -> tuple[tuple[_Atom, ...], ...]:
+    def choices(self) -> Choices:
         found = [self._sequence()]
         while self.left.startswith("|"):
             self._take()
@@ -124,7 +161,7 @@ class _Reader:
             raise ValueError("has an empty part, which would match a value without characters")
         return tuple(atoms)
 
-    def _atom(self) -> tuple[frozenset[str], tuple[tuple[_Atom, ...], ...]]:
+    def _atom(self) -> tuple[frozenset[str], Choices]:
         match self._take():
             case "(":
                 if self.left.startswith("?:"):

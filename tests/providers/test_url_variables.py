@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from domain.errors import ConfigurationError
 from domain.token import TokenKind
 from providers.definition import ProviderDefinition
-from providers.patterns import read
+from providers.patterns import LONGEST, read
 from providers.requests import metadata_problem, prepare_check, prepare_refresh
 from providers.revoking import prepare_revoke
 from providers.urls import destination, resolved
@@ -220,8 +220,26 @@ def test_no_value_of_an_accepted_pattern_leaves_the_written_out_domains(
 def test_what_matches_holds_only_the_characters_that_were_read(pattern: str, data: st.DataObject) -> None:
     value = data.draw(st.from_regex(re.compile(pattern, re.ASCII), fullmatch=True))
 
+    assert len(value) > LONGEST or read(pattern).matches(value)
     assert set(value) <= read(pattern).characters
     assert any(
         value == ending.text if ending.whole else value.endswith(ending.text)
         for ending in read(pattern).endings
     )
+
+
+@UNHURRIED
+@given(pattern=patterns(), value=st.text("ahop.-x7cmeu01", max_size=12))
+def test_a_pattern_means_what_it_means_elsewhere(pattern: str, value: str) -> None:
+    """Read and matched by ourselves, it agrees with the standard library's engine."""
+    expected = re.fullmatch(pattern, value, re.ASCII) is not None
+
+    assert read(pattern).matches(value) is expected
+
+
+def test_no_value_takes_beyond_all_measure() -> None:
+    """The standard library would need longer than the universe has for this one."""
+    assert not read("([a-z]+-?)+").matches("a" * 200 + "!")
+    assert read("([a-z]+-?)+").matches("a" * 200 + "-")
+    assert not read("((a?)*)*b").matches("a" * 200)
+    assert not read("[a-z]{1,999}").matches("a" * 254), "longer than any host name"
