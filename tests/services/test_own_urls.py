@@ -13,7 +13,14 @@ from domain.health import CheckOutcome
 from domain.token import Status
 from services.disconnecting import DisconnectOutcome
 from services.wiring import Services
-from tests.services.ending import activity, dead_reason, disconnect, outbox, pass_outbox_time
+from tests.services.ending import (
+    activity,
+    dead_reason,
+    disconnect,
+    outbox,
+    pass_outbox_time,
+    slow_refresh,
+)
 from tests.services.world import SCHEDULED, Connected, World, line_of
 
 pytestmark = pytest.mark.servers
@@ -125,6 +132,22 @@ def test_a_revocation_whose_url_nobody_knows_any_more_is_told(world: World, plac
 
     assert outbox(world) == []
     assert "not_revoked" in world.alert_kinds()
+
+
+def test_a_late_answer_is_revoked_in_the_providers_way(world: World, places: Services) -> None:
+    """After a disconnect its access token is what the provider wants, whatever else the answer brought."""
+    item = connected(world, places)
+    worker, _ = slow_refresh(world, item, 3, places)
+    world.pass_time(timedelta(seconds=41), item)
+    world.sim.fault("drop_before", endpoint="revoke", dialect="strict")
+    disconnect(world, item, places)
+    world.rows("DELETE FROM pending_revocations RETURNING id")
+    worker.join(30)
+
+    (row,) = outbox(world)
+    assert (row["why"], row["token_kind"]) == ("late_answer", "access_token")
+    assert places.revocations.drain() == 1
+    assert dead_reason(world, item) == "revoked_by_client"
 
 
 def test_what_was_spoilt_since_the_import_is_sent_nowhere(world: World, places: Services) -> None:
