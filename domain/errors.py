@@ -22,6 +22,10 @@ Messages hold ids, codes and setting names, never a token, secret, key or code.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Final
+
+#: The code of a call that was not made, because its host's addresses lead inside.
+ADDRESS_INSIDE: Final = "address_inside"
 
 
 class EvergrantError(Exception):

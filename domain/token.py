@@ -132,6 +132,7 @@ class Answer:
         expires_in: None where the answer names no lifetime.
         scope: None where the answer names none: unchanged (RFC 6749 §5.1).
         refresh_expires_in: Lifetime of the refresh token where the provider tells it, else None.
+        id_token: OpenID Connect's word on who the user is; None where there is none. Nothing keeps it.
     """
 
     access_token: SecretStr
@@ -139,3 +140,4 @@ class Answer:
     expires_in: timedelta | None = None
     scope: tuple[str, ...] | None = None
     refresh_expires_in: timedelta | None = None
+    id_token: SecretStr | None = None

@@ -5,22 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError
 
 from domain.errors import Malformed
 from domain.token import Answer
-from providers.definition import AnswerField, ProviderDefinition
+from providers.answer_times import left_until, lifetime
+from providers.definition import ProviderDefinition
+from providers.vocabulary import AnswerField
 
 #: RFC 6749 appendix A.12 and A.17: tokens are made of visible ASCII characters and the space.
 _TOKEN: Final = re.compile(r"[\x20-\x7e]+")
-#: No access token lives longer on purpose; a larger number is milliseconds or a mistake.
-LONGEST_LIFETIME: Final = timedelta(days=10 * 366)
-#: The longest a provider is stayed away from at its own word.
-LONGEST_RETRY_AFTER: Final = timedelta(hours=24)
 #: RFC 6749's names of the answer's fields, and the ones in use for the refresh token's own lifetime.
 _NAMES: Final[Mapping[AnswerField, tuple[str, ...]]] = {
     "access_token": ("access_token",),
@@ -33,6 +30,9 @@ _NAMES: Final[Mapping[AnswerField, tuple[str, ...]]] = {
         "refresh_expires_in",
         "x_refresh_token_expires_in",
     ),
+    "expires_at": (),
+    "refresh_expires_at": (),
+    "id_token": ("id_token",),
 }
 
 
@@ -40,21 +40,6 @@ def _token(value: str) -> str:
     if not _TOKEN.fullmatch(value):
         raise ValueError("is not a token")
     return value
-
-
-def _lifetime(value: object) -> timedelta | None:
-    """Return a lifetime in seconds, None for what is none: an unknown lifetime must not cost the tokens.
-
-    google-auth notes that some servers send a string; 0 and less are sent for "does not expire".
-    """
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,6})?", value.strip()):
-        value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    # Less than a second is no lifetime but a unit that was taken for another one.
-    if not 1 <= value <= LONGEST_LIFETIME.total_seconds():
-        return None
-    return timedelta(seconds=int(value))
 
 
 def scopes(value: object) -> tuple[str, ...] | None:
@@ -75,6 +60,11 @@ def _absent(value: object) -> object:
     return None if value == "" else value
 
 
+def _id_token(value: object) -> SecretStr | None:
+    # Decorative: what cannot be one must not cost the tokens beside it.
+    return SecretStr(value) if isinstance(value, str) and _TOKEN.fullmatch(value) else None
+
+
 class _TokenAnswer(BaseModel):
     """RFC 6749 §5.1, only the fields used. The tokens are strict; the rest never loses them."""
 
@@ -83,9 +73,7 @@ class _TokenAnswer(BaseModel):
     access_token: Annotated[str, AfterValidator(_token)]
     refresh_token: Annotated[str | None, BeforeValidator(_absent)] = None
     token_type: str | None = None
-    expires_in: Annotated[timedelta | None, BeforeValidator(_lifetime)] = None
     scope: Annotated[tuple[str, ...] | None, BeforeValidator(scopes)] = None
-    refresh_expires_in: Annotated[timedelta | None, BeforeValidator(_lifetime)] = Field(default=None)
 
 
 def json_object(body: bytes) -> dict[str, Any] | None:
@@ -99,6 +87,8 @@ def json_object(body: bytes) -> dict[str, Any] | None:
 
 def member(document: object, path: str) -> object:
     """Return what a dotted path leads to, None for nowhere: ``error.errors.0.reason``."""
+    if "." not in path and isinstance(document, dict):
+        return document.get(path)
     for part in path.split("."):
         if isinstance(document, dict):
             document = document.get(part)
@@ -110,18 +100,28 @@ def member(document: object, path: str) -> object:
 
 
 def token_answer(
-    definition: ProviderDefinition, document: Mapping[str, Any] | None, *, status: int
+    definition: ProviderDefinition,
+    document: Mapping[str, Any] | None,
+    *,
+    status: int,
+    headers: Mapping[str, str] | None = None,
+    now: datetime | None = None,
 ) -> Answer:
     """Return the tokens of a successful answer.
+
+    Args:
+        headers: The answer's; its Date is what instants in the answer are compared with.
+        now: The caller's clock, for an answer without a date; None: instants are then of no use.
 
     Raises:
         Malformed: It holds no usable tokens; the code says why, and never quotes it.
     """
     if document is None:
         raise Malformed("answer_not_json", http_status=status)
-    found = {}
+    found: dict[str, object] = {}
+    names = definition.answer_names
     for name, usual in _NAMES.items():
-        for path in definition.answer_names.get(name, usual):
+        for path in names.get(name, usual):
             if (value := member(document, path)) is not None:
                 found[name] = value
                 break
@@ -140,41 +140,18 @@ def token_answer(
         raise Malformed(wrong or "answer_invalid", http_status=status)
     if answer.token_type is not None and answer.token_type.lower() not in definition.token_types:
         raise Malformed("answer_token_type_unknown", http_status=status)
+    unit, dated = definition.lifetime_unit, headers or {}
+    expires_in = lifetime(found.get("expires_in"), unit)
+    if expires_in is None and "expires_at" in found:
+        expires_in = left_until(found["expires_at"], dated, now)
+    refresh_expires_in = lifetime(found.get("refresh_expires_in"), unit)
+    if refresh_expires_in is None and "refresh_expires_at" in found:
+        refresh_expires_in = left_until(found["refresh_expires_at"], dated, now)
     return Answer(
         access_token=SecretStr(answer.access_token),
         refresh_token=None if answer.refresh_token is None else SecretStr(answer.refresh_token),
-        expires_in=answer.expires_in,
+        expires_in=expires_in,
         scope=answer.scope,
-        refresh_expires_in=answer.refresh_expires_in,
+        refresh_expires_in=refresh_expires_in,
+        id_token=_id_token(found.get("id_token")),
     )
-
-
-def instant(value: object) -> datetime | None:
-    """Return an instant given in Unix seconds, as a number or digits; None for what is none."""
-    if isinstance(value, str) and value.isdecimal():
-        value = int(value[:13])
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 32503680000:
-        return None
-    return datetime.fromtimestamp(value, UTC)
-
-
-def retry_after(headers: Mapping[str, str]) -> timedelta | None:
-    """Return how long the provider asks us to stay away (RFC 9110 §10.2.3), at most a day; None if unsaid.
-
-    A date is read against the answer's own Date header: the two come from one clock, whatever ours says.
-    """
-    text = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", text):
-        return min(timedelta(seconds=int(text)), LONGEST_RETRY_AFTER)
-    until, sent = _date(text), _date(headers.get("date", ""))
-    if until is None or sent is None:
-        return None
-    return min(max(until - sent, timedelta(0)), LONGEST_RETRY_AFTER)
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        parsed = parsedate_to_datetime(text)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final, Self
 
@@ -17,6 +18,7 @@ import httpcore2
 import httpx2
 
 from providers.network import DeadlineBackend
+from providers.toml_values import is_loopback
 
 #: How long an idle connection is kept. Providers' front ends commonly close theirs after one to five minutes.
 KEEPALIVE_SECONDS: Final = 30.0
@@ -36,15 +38,21 @@ class Destination:
     Attributes:
         host: Value of the Host header.
         place: Scheme, host and port; connections that lead to the same place may carry each other's calls.
+        name: The host alone, in lower case.
+        fixed: The host is written out in a definition, and is not a connection's own.
+        local: … and it is a loopback host, so that it may lead inside.
     """
 
     text: str
     url: httpcore2.URL = field(repr=False, compare=False)
     host: bytes = field(repr=False)
     place: str = field(repr=False)
+    name: str = field(repr=False)
+    fixed: bool = field(repr=False, default=True)
+    local: bool = field(repr=False, default=False)
 
     @classmethod
-    def of(cls, text: str) -> Self:
+    def of(cls, text: str, *, fixed: bool = True) -> Self:
         """Take a URL to pieces.
 
         Raises:
@@ -52,7 +60,8 @@ class Destination:
         """
         url = httpx2.URL(text)
         wire = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-        return cls(text, wire, url.netloc, str(wire.origin))
+        name = plain_host(url.host)
+        return cls(text, wire, url.netloc, str(wire.origin), name, fixed, fixed and is_loopback(name))
 
     def __str__(self) -> str:
         return self.text
@@ -68,6 +77,11 @@ class Destination:
         )
 
 
+def plain_host(host: str) -> str:
+    """Return a host as two spellings of it are compared: in lower case, without brackets or a last dot."""
+    return host.lower().strip("[]").removesuffix(".")
+
+
 class Connections:
     """Thread-safe; a connection belongs to one call at a time.
 
@@ -75,12 +89,21 @@ class Connections:
     one slow provider use up the connections of all others.
     """
 
-    def __init__(self, ssl_context: ssl.SSLContext) -> None:
+    def __init__(self, ssl_context: ssl.SSLContext, internal_hosts: Collection[str] = ()) -> None:
+        """Begin without any.
+
+        Args:
+            internal_hosts: Hosts that may lead inside (`providers.addresses`), besides loopback hosts that a
+                definition has written out.
+        """
         self._ssl_context = ssl_context
-        self._backend = DeadlineBackend()
+        self._internal = frozenset(map(plain_host, internal_hosts))
+        self._outside = DeadlineBackend(inside=False)
+        self._anywhere = DeadlineBackend(inside=True)
         self._lock = threading.Lock()
-        #: What they lead to and whether they are kept for `fresh` calls; the last used stand last.
-        self._idle: list[tuple[tuple[str, bool], httpcore2.HTTPConnection]] = []
+        #: What they lead to, whether they may lead inside, and whether they are kept for `fresh` calls; the
+        #: last used stand last.
+        self._idle: list[tuple[tuple[str, bool, bool], httpcore2.HTTPConnection]] = []
         self._tidy_at = time.monotonic() + TIDY_EVERY
         self._closed = False
 
@@ -90,7 +113,8 @@ class Connections:
         Args:
             fresh: None that has idled for more than two seconds.
         """
-        while (connection := self._last_used((destination.place, fresh))) is not None:
+        inside = self._may_lead_inside(destination)
+        while (connection := self._last_used((destination.place, inside, fresh))) is not None:
             if not connection.has_expired():
                 return connection
             connection.close()
@@ -98,10 +122,13 @@ class Connections:
             destination.url.origin,
             ssl_context=self._ssl_context,
             keepalive_expiry=FRESH_KEEPALIVE_SECONDS if fresh else KEEPALIVE_SECONDS,
-            network_backend=self._backend,
+            network_backend=self._anywhere if inside else self._outside,
         )
 
-    def _last_used(self, wanted: tuple[str, bool]) -> httpcore2.HTTPConnection | None:
+    def _may_lead_inside(self, destination: Destination) -> bool:
+        return destination.local or destination.name in self._internal
+
+    def _last_used(self, wanted: tuple[str, bool, bool]) -> httpcore2.HTTPConnection | None:
         with self._lock:
             for place in range(len(self._idle) - 1, -1, -1):
                 if self._idle[place][0] == wanted:
@@ -118,8 +145,9 @@ class Connections:
         if not connection.is_available() or _has_leftovers(connection):
             connection.close()
             return
+        wanted = (destination.place, self._may_lead_inside(destination), fresh)
         with self._lock:
-            self._idle.append(((destination.place, fresh), connection))
+            self._idle.append((wanted, connection))
             leaving = self._leaving()
         for one in leaving:
             one.close()

@@ -11,9 +11,31 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from domain.errors import ConfigurationError
-from providers.definition import Check, Judgement, Ok, ProviderDefinition
+from providers.definition import ProviderDefinition
+from providers.definition_tables import (
+    Account,
+    Check,
+    FromAnswer,
+    GrantLimit,
+    Judgement,
+    Ok,
+    Revoke,
+    Variable,
+    Where,
+)
 
-_TABLES: dict[str, type[BaseModel]] = {"check": Check, "judgements": Judgement, "ok": Ok}
+_TABLES: Mapping[str, type[BaseModel]] = {
+    "account": Account,
+    "answer_ok": Ok,
+    "check": Check,
+    "from_answer": FromAnswer,
+    "grant_limit": GrantLimit,
+    "judgements": Judgement,
+    "ok": Ok,
+    "revoke": Revoke,
+    "variables": Variable,
+    "where": Where,
+}
 
 
 def define(provider_id: str, table: Mapping[str, Any], *, source: str) -> ProviderDefinition:
@@ -87,7 +109,9 @@ def _unknown_key(location: tuple[int | str, ...]) -> str:
     model: type[BaseModel] = ProviderDefinition
     for part in location[:-1]:
         model = _TABLES.get(str(part), model)
-    known = sorted(set(model.model_fields) - {"id"})
+    known = sorted({field.alias or name for name, field in model.model_fields.items()})
+    if model is ProviderDefinition:
+        known.remove("id")
     close = get_close_matches(str(location[-1]), known, n=1)
     return (
         f"unknown key; did you mean {close[0]!r}?" if close else f"unknown key; known are {', '.join(known)}"

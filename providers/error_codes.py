@@ -15,7 +15,7 @@ from domain.errors import (
     Refused,
     Unavailable,
 )
-from providers.definition import Endpoint, Outcome
+from providers.vocabulary import Endpoint, Outcome
 
 #: Stands for "it may have happened": Unavailable where nothing is lost by presenting again, else in doubt.
 TROUBLE: Final = None
@@ -65,4 +65,6 @@ CODES: Final = {
     Endpoint.TOKEN: _TOKEN_CODES,
     Endpoint.CHECK: _CHECK_CODES,
     Endpoint.REVOKE: _REVOKE_CODES,
+    Endpoint.ACCOUNT: _CHECK_CODES,
+    Endpoint.DEVICE: _TOKEN_CODES,
 }

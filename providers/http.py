@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -13,9 +13,16 @@ from typing import Final
 import httpcore2
 import httpx2
 
-from domain.errors import Malformed, NotSent, OutcomeUnknown, ProviderError
+from domain.errors import (
+    ADDRESS_INSIDE,
+    ClientMisconfigured,
+    Malformed,
+    NotSent,
+    OutcomeUnknown,
+    ProviderError,
+)
 from providers.connections import Connections, Destination
-from providers.network import Call, Stage, bounded_call
+from providers.network import AddressInside, Call, Stage, bounded_call
 
 #: Token answers are a few kilobytes; what is larger is not one.
 ANSWER_LIMIT_BYTES: Final = 1024 * 1024
@@ -68,8 +75,19 @@ class Wire:
     """The process's HTTP client towards providers. Thread-safe; made once a process, after any fork."""
 
     def __init__(
-        self, *, ssl_context: ssl.SSLContext | None = None, answer_limit: int = ANSWER_LIMIT_BYTES
+        self,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        answer_limit: int = ANSWER_LIMIT_BYTES,
+        internal_hosts: Collection[str] = (),
     ) -> None:
+        """Make a client without any connection yet.
+
+        Args:
+            answer_limit: Bytes of an answer that are read; a longer one is `oversized`.
+            internal_hosts: Hosts that may lead inside (`providers.addresses`), besides loopback hosts that a
+                definition has written out.
+        """
         # At DEBUG it prints answer headers, and a redirect's Location may echo a query.
         logging.getLogger("httpcore2").setLevel(logging.INFO)
         self._answer_limit = answer_limit
@@ -80,7 +98,7 @@ class Wire:
         }
         # Not httpx2.Client: cookies, redirects, proxies, netrc, hooks and its own exceptions are all things
         # that must not happen here, and keeping them from happening was half of a call's cost.
-        self._connections = Connections(ssl_context or httpcore2.default_ssl_context())
+        self._connections = Connections(ssl_context or httpcore2.default_ssl_context(), internal_hosts)
 
     def close(self) -> None:
         """Close every connection. The wire cannot be used afterwards."""
@@ -98,7 +116,10 @@ class Wire:
                 byte is written.
 
         Raises:
-            NotSent: Nothing of the request was handed to a socket.
+            NotSent: Nothing of the request was handed to a socket. Code ``address_inside``: a host that is
+                this connection's own leads inside.
+            ClientMisconfigured: Code ``address_inside``: a host that a definition has written out leads
+                inside, and no setting allows that. Nothing was sent.
             OutcomeUnknown: Some of it was, and no whole answer came back.
         """
         with bounded_call(deadline.total_seconds(), began=began) as call:
@@ -110,7 +131,7 @@ class Wire:
                 httpcore2.ProtocolError,
                 httpx2.DecodingError,
             ) as error:
-                failure, cause = _failure(call, error), error
+                failure, cause = _failure(call, error, request.url), error
         # Outside the except block on purpose: protocol errors quote what was about to be sent or what was
         # received, which may be a token, so they must not travel along as cause or context.
         if isinstance(failure, NotSent) and not isinstance(cause, httpcore2.ProtocolError):
@@ -194,8 +215,11 @@ class _Body(httpx2.SyncByteStream):
         yield from self._pieces
 
 
-def _failure(call: Call, error: Exception) -> ProviderError:
+def _failure(call: Call, error: Exception, to: Destination) -> ProviderError:
     """Say what a failed exchange means for the request: the sockets know what was sent, not the exception."""
+    if isinstance(error, AddressInside):
+        # A connection's own host is the trouble of that connection; a definition's is everybody's.
+        return ClientMisconfigured(ADDRESS_INSIDE) if to.fixed else NotSent(ADDRESS_INSIDE)
     timed_out = isinstance(error, httpcore2.TimeoutException)
     if not call.write_begun:
         if call.stage in (Stage.QUEUED, Stage.WRITING):

@@ -21,6 +21,8 @@ from typing import Any
 
 import httpcore2
 
+from providers.addresses import points_inside
+
 # What getaddrinfo returns for each address: family, kind, protocol, canonical name, address.
 _Address = tuple[int, int, int, str, tuple[Any, ...]]
 _Addresses = Sequence[_Address]
@@ -90,6 +92,10 @@ def _enter(stage: Stage, too_late: type[Exception]) -> tuple[Call, float]:
     if remaining <= 0:
         raise too_late("the call's deadline has passed")
     return call, remaining
+
+
+class AddressInside(httpcore2.ConnectError):
+    """Every address of the host leads inside; nothing was connected to."""
 
 
 class _Stream(httpcore2.NetworkStream):
@@ -232,8 +238,14 @@ class _Resolver:
 class DeadlineBackend(httpcore2.NetworkBackend):
     """Opens TCP connections within the deadline of the calling thread's `bounded_call`. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, inside: bool = False) -> None:
+        """Begin.
+
+        Args:
+            inside: Connect to addresses that lead inside as well (`providers.addresses`).
+        """
         self._resolver = _Resolver()
+        self._inside = inside
 
     def connect_tcp(
         self,
@@ -245,7 +257,11 @@ class DeadlineBackend(httpcore2.NetworkBackend):
     ) -> httpcore2.NetworkStream:
         """Connect to the first of the host's addresses that answers.
 
+        Each is judged and connected to as the one answer of the name server has it; a second look-up could
+        be answered otherwise.
+
         Raises:
+            AddressInside: Every address leads inside, and none may.
             httpcore2.ConnectTimeout: The deadline passed first.
             httpcore2.ConnectError: The name is unknown, or every address refused.
         """
@@ -256,6 +272,10 @@ class DeadlineBackend(httpcore2.NetworkBackend):
             raise httpcore2.ConnectTimeout("the name could not be looked up in time") from error
         except OSError as error:
             raise httpcore2.ConnectError(str(error)) from error
+        if not self._inside and addresses:
+            addresses = [found for found in addresses if not points_inside(str(found[4][0]))]
+            if not addresses:
+                raise AddressInside("the host's addresses lead inside")
         failure: OSError = OSError("the name has no address")
         for tried, (family, kind, protocol, _, address) in enumerate(addresses):
             _, remaining = _enter(Stage.CONNECTING, httpcore2.ConnectTimeout)

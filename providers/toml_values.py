@@ -1,4 +1,4 @@
-"""The kinds of value a provider's table may hold: durations, URLs, templates, headers, rates."""
+"""The kinds of value a provider's table may hold: durations, URLs, templates, patterns, headers, rates."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from domain.provider import ReplayWindow
+from providers.patterns import read
 
 #: What a provider may be called. Environment variables, metrics and paths are made of it.
 ID_PATTERN: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -19,6 +20,14 @@ ID_PATTERN: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 LONGEST_SECONDS: Final = 100 * 366 * 24 * 3600
 #: What a check's templates may ask for.
 PLACEHOLDERS: Final = frozenset({"access_token", "client_id"})
+#: What a revocation's templates may ask for.
+REVOKE_PLACEHOLDERS: Final = frozenset({"token", "client_id"})
+#: A variable in a URL; its name is the key of the connection's metadata.
+_NAME: Final = r"[a-z][a-z0-9_]{0,62}"
+VARIABLE: Final = re.compile(rf"\{{({_NAME})\}}")
+_WHERE: Final = (
+    "a variable may stand for labels of the host or pieces of the path; not for user, port or query"
+)
 _BRACES: Final = re.compile(r"\{([^{}]*)\}|[{}]")
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
@@ -40,7 +49,8 @@ def _window(value: object) -> object:
     return timedelta(seconds=value)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Say whether a host, as a definition writes it, is this machine."""
     if host == "localhost":
         return True
     try:
@@ -62,8 +72,25 @@ def _url(value: str) -> str:
         raise ValueError("must be a URL such as https://host/path")
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise ValueError("must carry neither credentials (user@host) nor a fragment (#...)")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ValueError("must use https; plain http is for loopback hosts (127.0.0.1, ::1, localhost) alone")
+    return value
+
+
+def _url_template(value: str) -> str:
+    """As `_url`, with variables in the host or in the path."""
+    if "{" in value and "@" in value.partition("://")[2].partition("/")[0]:
+        raise ValueError(_WHERE)
+    if "{" in (bare := VARIABLE.sub("", value)) or "}" in bare:
+        raise ValueError(
+            "has braces that name no variable; write {name}, in lower-case letters, digits and _"
+        )
+    if "{" not in value:
+        return _url(value)
+    _url(VARIABLE.sub("1", value))
+    parts = urlsplit(value)
+    if "{" in parts.netloc.partition(":")[2] + parts.query:
+        raise ValueError(_WHERE)
     return value
 
 
@@ -72,6 +99,46 @@ def _template(value: str) -> str:
         if match.group(1) not in PLACEHOLDERS:
             raise ValueError("may use the placeholders {access_token} and {client_id}, and no other braces")
     return value
+
+
+def _revoke_template(value: str) -> str:
+    for match in _BRACES.finditer(value):
+        if match.group(1) not in REVOKE_PLACEHOLDERS:
+            raise ValueError("may use the placeholders {token} and {client_id}, and no other braces")
+    return value
+
+
+def _pattern(value: str) -> str:
+    read(value)
+    return value
+
+
+def _capturing(value: str) -> str:
+    """Take a regular expression with the one group that is the value."""
+    try:
+        groups = re.compile(value).groups
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from None
+    if groups != 1:
+        raise ValueError(f"must have exactly one group (...), the value, and has {groups}; (?:...) is none")
+    return value
+
+
+def _scope(value: str) -> str:
+    if any(character <= " " or character == "," for character in value):
+        raise ValueError("must be one scope, without spaces or commas")
+    return value
+
+
+def _known_scope(value: str) -> str:
+    if "*" in value[:-1]:
+        raise ValueError("may have one * at its end, which stands for anything")
+    return _scope(value)
+
+
+def known_scope(scope: str, known: tuple[str, ...]) -> bool:
+    """Say whether a provider has a scope, by its list of known ones."""
+    return any(scope.startswith(entry[:-1]) if entry.endswith("*") else scope == entry for entry in known)
 
 
 def _headers(value: dict[str, str]) -> dict[str, str]:
@@ -100,7 +167,13 @@ def _codes(value: object) -> object:
 Word = Annotated[str, Field(min_length=1)]
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
 Url = Annotated[str, AfterValidator(_url)]
+UrlTemplate = Annotated[str, AfterValidator(_url_template)]
 Template = Annotated[str, AfterValidator(_template)]
+RevokeTemplate = Annotated[str, AfterValidator(_revoke_template)]
+VariableName = Annotated[str, Field(pattern=rf"^{_NAME}$")]
+PatternText = Annotated[str, Field(min_length=1), AfterValidator(_pattern)]
+CapturingPattern = Annotated[str, AfterValidator(_capturing)]
+KnownScope = Annotated[str, Field(min_length=1), AfterValidator(_known_scope)]
 Headers = Annotated[dict[str, str], AfterValidator(_headers)]
 Rate = Annotated[float, AfterValidator(_rate)]
 Window = Annotated[ReplayWindow | None, BeforeValidator(_window)]

@@ -114,7 +114,9 @@ class HealthChecks:
                 return CheckResult(CheckOutcome.DEFERRED, connection_id, code=gate.code)
             called_at = now + timedelta(seconds=self._clock() - began)
             try:
-                self._client.check(provider.definition, provider.app, access_token, deadline=DEADLINE)
+                self._client.check(
+                    provider.definition, provider.app, access_token, ref.metadata, deadline=DEADLINE
+                )
             except ProviderError as failure:
                 error = failure
             except ConfigurationError as unsendable:

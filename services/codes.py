@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from domain.errors import ADDRESS_INSIDE
 from domain.incidents import UNDER_HOLD
 
 RESTORE_GUARD: Final = "restore_guard"
@@ -21,6 +22,7 @@ MESSAGES: Final = {
     "concurrency": "the provider's share of this worker is in use",
     "client_misconfigured": "the provider refuses our client; see the open alert",
     "unreachable": "the provider does not answer; calls are held back",
+    ADDRESS_INSIDE: "the provider's host leads into our own network; nothing was sent, see the open alert",
     "rate_limited": "the provider asked us to stay away",
     "grant_rejected": "the provider does not honour this grant any more; the user must reconnect",
     "rotation_probably_lost": "a rotated refresh token was probably lost; the user must reconnect",

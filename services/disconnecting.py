@@ -145,14 +145,17 @@ class Disconnection:
         """Return how a connection of this provider is ended, and a presentation's deadline there."""
         provider = self._desk.ready(provider_id)
         revocable = self._desk.revocable(provider_id) is not False
+        revoked = self._desk.revoked_token(provider_id)
         if not isinstance(provider, ReadyProvider):
             # Without our client id nobody knows here who shares it; whoever revokes asks again.
-            return Ending(revocable, kin=None, rotates=True, head_start=HEAD_START), ROOMY.deadline
+            ending = Ending(revocable, kin=None, rotates=True, head_start=HEAD_START, revoked=revoked)
+            return ending, ROOMY.deadline
         ending = Ending(
             revocable,
             kin=self._desk.kin(provider) if revocable else None,
             rotates=provider.facts.rotation is not Rotation.NONE,
             head_start=HEAD_START,
+            revoked=revoked,
         )
         return ending, timing_of(provider.facts).deadline
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from domain.errors import ConfigurationError
 from domain.provider import ProviderFacts
+from domain.token import TokenKind
 from providers.app_credentials import AppCredentials, all_from_environment, configured
 from providers.catalogue import Catalogue
 from providers.definition import ProviderDefinition
@@ -96,7 +97,13 @@ class ProviderDesk:
         """Say whether the provider takes tokens back; None where no definition has it here."""
         if provider_id not in self._catalogue:
             return None
-        return self._catalogue.get(provider_id).revoke_url is not None
+        return self._catalogue.get(provider_id).revocation_url is not None
+
+    def revoked_token(self, provider_id: str) -> TokenKind:
+        """Return which token is revoked to end a grant; the refresh token where no definition has it here."""
+        if provider_id not in self._catalogue:
+            return TokenKind.REFRESH_TOKEN
+        return self._catalogue.get(provider_id).revoked_token
 
     def manage_url(self, provider_id: str) -> str | None:
         """Return where a user removes the apps that he has let in; None where it is not known."""
@@ -104,11 +111,11 @@ class ProviderDesk:
 
     def kin(self, provider: ReadyProvider) -> Kin:
         """Return the providers at which the same client revokes at the same endpoint, this one included."""
-        client_id, url = provider.app.client_id, provider.definition.revoke_url
+        client_id, url = provider.app.client_id, provider.definition.revocation_url
         same = (
             other.definition.id
             for other in self.callable_providers()
-            if other.app.client_id == client_id and other.definition.revoke_url == url
+            if other.app.client_id == client_id and other.definition.revocation_url == url
         )
         return Kin(f"{client_id}|{url}", tuple(same))
 
@@ -121,7 +128,12 @@ class ProviderDesk:
             definition,
             app,
             definition.facts,
-            _scope(definition, app, definition.token_url, definition.max_requests_per_second),
+            _scope(
+                definition,
+                app,
+                definition.refresh_url or definition.token_url,
+                definition.max_requests_per_second,
+            ),
             # Checks go to another host with limits of its own.
             _scope(
                 definition,
@@ -133,7 +145,7 @@ class ProviderDesk:
             _scope(
                 definition,
                 app,
-                definition.revoke_url,
+                definition.revocation_url,
                 definition.max_requests_per_second,
                 call=Call.REVOKE,
             ),

@@ -144,9 +144,16 @@ class Revocations:
             called_at = pending.now + timedelta(seconds=self._clock() - began)
             failure: ProviderError | None = None
             try:
-                self._client.revoke(provider.definition, provider.app, token, pending.kind, deadline=deadline)
+                self._client.revoke(
+                    provider.definition,
+                    provider.app,
+                    token,
+                    pending.kind,
+                    pending.metadata,
+                    deadline=deadline,
+                )
             except ConfigurationError:
-                # The token is none that could be sent, today or tomorrow.
+                # The token is none that could be sent, or nobody knows to where, today or tomorrow.
                 return self._give_up(pending, "not_sendable")
             except ProviderError as error:
                 failure = error

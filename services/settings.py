@@ -7,7 +7,9 @@ process that starts (`workers.deployment`), which hands the completed settings t
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -20,6 +22,7 @@ from domain.errors import ConfigurationError
 PREFIX = "EVERGRANT_"
 _DATABASE_SCHEMES = ("postgresql://", "postgres://")
 _REDIS_SCHEMES = ("redis://", "rediss://")
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
 class Settings(BaseSettings):
@@ -36,6 +39,8 @@ class Settings(BaseSettings):
         bulk_workers: Worker processes that `evergrant up` starts for the bulk queues.
         queue_seconds: How many seconds of work a bulk queue may hold.
         flower_basic_auth: ``user:password`` for Flower; several comma-separated.
+        internal_hosts: Hosts of providers that may lead inside, comma-separated; None: none but loopback
+            hosts that a definition has written out.
         log_format: ``json`` for machines, ``console`` for people.
     """
 
@@ -52,6 +57,7 @@ class Settings(BaseSettings):
     bulk_workers: int = Field(default=1, ge=1, le=64)
     queue_seconds: float = Field(default=3.0, ge=0.5, le=60)
     flower_basic_auth: SecretStr | None = None
+    internal_hosts: str | None = None
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -59,6 +65,23 @@ class Settings(BaseSettings):
     def spool_dir(self) -> Path:
         """Where received answers lie that Postgres does not take; it must survive the process."""
         return self.data_dir.absolute() / "spool"
+
+    @property
+    def internal_host_names(self) -> frozenset[str]:
+        """The hosts that may lead inside, each as it is written in URLs."""
+        return frozenset(_hosts(self.internal_hosts or ""))
+
+    @field_validator("internal_hosts")
+    @classmethod
+    def _exact_hosts(cls, hosts: str | None) -> str | None:
+        for host in _hosts(hosts or ""):
+            if not _is_host(host):
+                message = (
+                    f"has {host[:80]!r}, which is no host; write exact names or addresses, comma-separated, "
+                    "without scheme, port, path or wildcard: sso.intern.example,10.0.0.7"
+                )
+                raise ValueError(message)
+        return hosts
 
     @field_validator("database_url")
     @classmethod
@@ -102,6 +125,20 @@ class Settings(BaseSettings):
             message = f"names {path}, which is not a file that can be read"
             raise ValueError(message)
         return path
+
+
+def _hosts(text: str) -> list[str]:
+    return [host.strip() for host in text.split(",")] if text.strip() else []
+
+
+def _is_host(host: str) -> bool:
+    """Say whether a text is one host's name (RFC 1123 §2.1) or address."""
+    try:
+        ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        labels = host.removesuffix(".").split(".")
+        return len(host) <= 253 and all(_LABEL.fullmatch(label) for label in labels)
+    return True
 
 
 def _whole_redis_url(url: str) -> bool:

@@ -177,7 +177,7 @@ def wire(
     connections = ConnectionStore(engine)
     alert_store = AlertStore(engine)
     desk = ProviderDesk(catalogue, environment)
-    wire_to_providers = Wire()
+    wire_to_providers = Wire(internal_hosts=settings.internal_host_names)
     client = ProviderClient(wire_to_providers)
     holds = HoldStore(engine)
     admission = Admission(Breakers(holds), SharedRates(servers.redis_url), Slots(threads))

@@ -52,12 +52,14 @@ class Ending:
             no interest where nothing is revoked.
         rotates: A refresh token that was presented may be spent: it is remembered as such.
         head_start: How long the tokens are the caller's alone to revoke.
+        revoked: Which token the provider wants for it.
     """
 
     revocable: bool
     kin: Kin | None
     rotates: bool
     head_start: timedelta
+    revoked: TokenKind = TokenKind.REFRESH_TOKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,7 @@ class DisconnectStore:
             siblings = living_siblings(connection, how.kin, holder, besides=connection_id)
         revoking, unreadable = [], False
         if how.revocable and not siblings:
-            for opened in self._opened(connection, row):
+            for opened in self._opened(connection, row, how.revoked):
                 if opened is None:
                     unreadable = True
                 else:
@@ -196,21 +198,26 @@ class DisconnectStore:
         )
         return ended
 
-    def _opened(self, connection: Connection, row: Row[Any]) -> Iterator[tuple[TokenKind, SecretStr] | None]:
+    def _opened(
+        self, connection: Connection, row: Row[Any], revoked: TokenKind
+    ) -> Iterator[tuple[TokenKind, SecretStr] | None]:
         """Yield what is to be revoked; None for what cannot be opened.
 
         The refresh token takes the access tokens with it (RFC 7009 §2.1). Where it may be spent already, the
         access token is asked for too, which at many providers ends the grant as well, and so is every spare.
+        Where the provider wants access tokens, they are all that is asked for.
         """
         connection_id = row.connection_id
-        wanted = [(TokenKind.REFRESH_TOKEN, row.refresh_token, token_ref("refresh_token", connection_id))]
-        if row.refresh_token is None or row.presented_at is not None:
-            wanted.append(
-                (TokenKind.ACCESS_TOKEN, row.access_token, token_ref("access_token", connection_id))
-            )
+        access = (TokenKind.ACCESS_TOKEN, row.access_token, token_ref("access_token", connection_id))
+        wanted = [access]
+        if revoked is TokenKind.REFRESH_TOKEN:
+            refresh_ref = token_ref("refresh_token", connection_id)
+            wanted = [(TokenKind.REFRESH_TOKEN, row.refresh_token, refresh_ref)]
+            if row.refresh_token is None or row.presented_at is not None:
+                wanted.append(access)
         for spare in connection.execute(_SPARES, {"wanted_id": connection_id}):
-            place = spare_ref("refresh_token", connection_id, spare.attempt_id)
-            wanted.append((TokenKind.REFRESH_TOKEN, spare.refresh_token, place))
+            sealed = spare.refresh_token if revoked is TokenKind.REFRESH_TOKEN else spare.access_token
+            wanted.append((revoked, sealed, spare_ref(revoked.value, connection_id, spare.attempt_id)))
         for kind, sealed, place in wanted:
             if sealed is not None:
                 try:

@@ -63,14 +63,23 @@ class LeftoverStore:
         self._engine = engine
         self._sealer = sealer
 
-    def leave(self, late: LateAnswer, *, why: str, revocable: bool, kin: Kin | None) -> Leftover | None:
+    def leave(
+        self,
+        late: LateAnswer,
+        *,
+        why: str,
+        revocable: bool,
+        kin: Kin | None,
+        revoked: TokenKind = TokenKind.REFRESH_TOKEN,
+    ) -> Leftover | None:
         """Put a late answer's token into the outbox, unless a living connection shares its grant.
 
-        The refresh token, or the access token where the answer brought no other. May be repeated.
+        The access token where the answer brought no other. May be repeated.
 
         Args:
             why: What the answer found: ``disconnected`` or ``other_grant``.
             revocable: The provider may be asked to revoke.
+            revoked: Which token it wants for that.
             kin: The providers at which the same client revokes at the same endpoint; None: not known here.
 
         Returns:
@@ -83,7 +92,7 @@ class LeftoverStore:
             siblings = _siblings(connection, row, kin)
             queued = revocable and not siblings
             if queued:
-                revocations = [_revocation(row, late)]
+                revocations = [_revocation(row, late, revoked)]
                 enqueue(
                     connection,
                     self._sealer,
@@ -115,9 +124,9 @@ def _siblings(connection: Connection, row: Row[*tuple[Any, ...]], kin: Kin | Non
     return () if row.status == Status.DISCONNECTED else (row.connection_id,)
 
 
-def _revocation(row: Row[*tuple[Any, ...]], late: LateAnswer) -> NewRevocation:
+def _revocation(row: Row[*tuple[Any, ...]], late: LateAnswer, revoked: TokenKind) -> NewRevocation:
     kind, token = TokenKind.REFRESH_TOKEN, late.credentials.refresh_token
-    if token is None:
+    if token is None or revoked is TokenKind.ACCESS_TOKEN:
         kind, token = TokenKind.ACCESS_TOKEN, late.credentials.access_token
     return NewRevocation(
         connection_id=late.connection_id,

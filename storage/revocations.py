@@ -6,7 +6,7 @@ work on the outbox side by side, and a killed one delays its row by that lease a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
@@ -34,7 +34,7 @@ from storage.activity import Note, record
 from storage.alerts import AlertSpec, open_alert
 from storage.elections import agreed_sealer
 from storage.engine import autocommit, single, transaction
-from storage.schema import deployment, pending_revocations
+from storage.schema import connections, deployment, pending_revocations
 from storage.sealing import Sealer
 from storage.siblings import Holder, Kin, living_siblings
 from storage.tokens.rows import revocation_ref
@@ -64,6 +64,7 @@ class PendingRevocation:
         attempts: How often it was taken, this time included.
         age: How long it has been waiting.
         now: Postgres' time when it was taken.
+        metadata: Of its connection, as it is now; empty where that is gone.
         sealed: Opened by `RevocationStore.open`.
     """
 
@@ -76,11 +77,15 @@ class PendingRevocation:
     age: timedelta
     now: datetime
     sealed: bytes = field(repr=False)
+    metadata: Mapping[str, object] = field(default_factory=dict)
 
 
 _TABLE: Final = pending_revocations
 _NOW: Final = func.clock_timestamp()
 _GUARDED: Final = exists().where(deployment.c.guarded_since.is_not(None))
+_METADATA: Final = (
+    select(connections.c.metadata).where(connections.c.id == _TABLE.c.connection_id).scalar_subquery()
+)
 _FENCE: Final = (_TABLE.c.id == bindparam("wanted"), _TABLE.c.attempts == bindparam("taken"))
 
 
@@ -158,7 +163,7 @@ class RevocationStore:
             update(_TABLE)
             .where(_TABLE.c.id == wanted.with_for_update(skip_locked=True).scalar_subquery())
             .values(attempts=_TABLE.c.attempts + 1, next_at=_NOW + bindparam("lease", lease, type_=Interval))
-            .returning(_TABLE, _NOW.label("now"))
+            .returning(_TABLE, _NOW.label("now"), _METADATA.label("metadata"))
         )
         with single(self._auto) as connection:
             row = connection.execute(taking).one_or_none()
@@ -227,4 +232,5 @@ def _pending(row: Row[Any]) -> PendingRevocation:
         age=row.now - row.created_at,
         now=row.now,
         sealed=row.token,
+        metadata=row.metadata or {},
     )

@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import Final
 from uuid import UUID
 
+from domain.errors import ADDRESS_INSIDE
 from domain.policy import HoldReason
 from providers.app_credentials import variable_names
 from services.scopes import Call, Scope
 from storage.alerts import AlertSpec
 
+_INSIDE: Final = (
+    "The name server answers for it with an address of this machine, of the network around it or of the "
+    "cloud's own services. Nothing was sent and no token was changed. Check the definition's URLs and the "
+    "name server; if the host belongs inside, name it in EVERGRANT_INTERNAL_HOSTS and restart. One probe at "
+    "a time looks again, and the alert ends by itself with the first success."
+)
 _CALLED: Final = {Call.TOKEN: "", Call.CHECK: " (health checks)", Call.REVOKE: " (revocations)"}
 
 
@@ -28,7 +35,10 @@ def provider_held(scope: Scope, reason: HoldReason, *, code: str) -> AlertSpec:
     """Calls to a provider are stopped: it refuses our client, does not answer, or asked us to stay away."""
     display_name = named(scope)
     revoking = scope.call is Call.REVOKE
-    if reason is HoldReason.CLIENT_MISCONFIGURED:
+    if code == ADDRESS_INSIDE:
+        title = f"{display_name} is not called: its host leads into our own network ({code})"
+        advice = _INSIDE
+    elif reason is HoldReason.CLIENT_MISCONFIGURED:
         client_id, client_secret = variable_names(scope.provider_id)
         title = f"{display_name} refuses our client ({code})"
         advice = (
@@ -49,7 +59,7 @@ def provider_held(scope: Scope, reason: HoldReason, *, code: str) -> AlertSpec:
             "Calls are held back and one probe at a time is sent; valid tokens are still served. The alert "
             "ends by itself with the first success. Nothing needs to be done unless it lasts."
         )
-    if revoking:
+    if revoking and code != ADDRESS_INSIDE:
         advice = (
             "Disconnected grants are not revoked meanwhile; nobody's token depends on it. What waits is "
             "tried for a day, one probe at a time, and the alert ends by itself with the first success. If "

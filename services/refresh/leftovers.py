@@ -97,5 +97,6 @@ class Leftovers:
             LateAnswer(landing.connection_id, landing.grant_id, landing.attempt_id, landing.credentials),
             why=gone.why,
             revocable=self._desk.revocable(provider_id) is not False,
+            revoked=self._desk.revoked_token(provider_id),
             kin=self._desk.kin(provider) if isinstance(provider, ReadyProvider) else None,
         )

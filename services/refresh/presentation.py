@@ -99,7 +99,9 @@ class Presentation:
         if sent_at + deadline.total_seconds() > lease_ends:
             return self._too_late(claimed, attempt_id)
         try:
-            answer = self._client.present(request, deadline=deadline, began=sent_at)
+            answer = self._client.present(
+                request, deadline=deadline, began=sent_at, now=self._since(claimed, known, sent_at)
+            )
         except ProviderError as error:
             return self._failures.failed(
                 claimed,

@@ -113,7 +113,11 @@ def check(**changes: Any) -> dict[str, Any]:
         ({"check": check(body={"a": "b"})}, "check.body", 'use "POST"'),
         ({"check": check(ok={"member": "active"})}, "check.ok.equals", "is required"),
         ({"check": "https://acme.example/"}, "check", "must be a table"),
-        ({"judgements": rule(on="refresh")}, "judgements[0].on", "must be 'token', 'check' or 'revoke'"),
+        (
+            {"judgements": rule(on="refresh")},
+            "judgements[0].on",
+            "must be 'token', 'check', 'revoke', 'account'",
+        ),
         ({"judgements": rule(status=99)}, "judgements[0].status", "greater than or equal to 100"),
         ({"judgements": rule(outcome="dead")}, "judgements[0].outcome", "'grant_rejected'"),
         ({"judgements": rule(outcome="insufficient_scope")}, "judgements[0]", "belongs to checks"),

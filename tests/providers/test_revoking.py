@@ -29,7 +29,7 @@ from providers.client import ProviderClient
 from providers.definition import ProviderDefinition
 from providers.http import Wire
 from providers.judgement import judge_revoke
-from providers.requests import prepare_revoke
+from providers.revoking import prepare_revoke
 from simulator.process import SimulatorProcess
 from tests.providers.making import APP, acme, answer
 

@@ -169,7 +169,9 @@ def test_the_rest_of_a_record_is_read_without_waiting_for_another(trusting: Wire
         server.released.wait(60)
 
     with serving(over_tls(certificate, handle)) as server, bounded_call(DEADLINE.total_seconds()):
-        stream = DeadlineBackend().connect_tcp("127.0.0.1", server.port).start_tls(context, "127.0.0.1")
+        stream = (
+            DeadlineBackend(inside=True).connect_tcp("127.0.0.1", server.port).start_tls(context, "127.0.0.1")
+        )
         stream.write(b"hello")
 
         assert [stream.read(4), stream.read(4), stream.read(4)] == [b"one ", b"reco", b"rd"]

@@ -177,7 +177,8 @@ def test_a_name_server_that_hangs_cannot_outlast_the_deadline(
     assert len(lookups) == 1
 
 
-def test_the_next_address_is_tried_where_one_refuses(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_address_is_tried_where_one_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire(internal_hosts=["provider.invalid"])
     look_up = socket.getaddrinfo
     with socket.create_server(("127.0.0.1", 0)) as listener:
         dead = listener.getsockname()[1]
@@ -190,6 +191,7 @@ def test_the_next_address_is_tried_where_one_refuses(wire: Wire, monkeypatch: py
     monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
     with serving(answering(GOOD)) as server:
         answer = wire.exchange(post(server.url(host="provider.invalid")), deadline=DEADLINE)
+    wire.close()
 
     assert answer.status == 200
 
