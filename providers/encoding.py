@@ -104,9 +104,13 @@ def _dialect(
 ) -> bytes:
     """Write the request in JSON, or under names of the provider's own, which Authlib has no notion of."""
     fields |= client_fields(definition.client_auth, app, headers)
+    return encoded(renamed(fields, definition), definition.body_format, headers)
+
+
+def renamed(fields: Mapping[str, str], definition: ProviderDefinition) -> dict[str, str]:
+    """Return fields under the provider's names."""
     names = {str(usual): name for usual, name in definition.field_names.items()}
-    renamed = {names.get(name, name): value for name, value in fields.items()}
-    return encoded(renamed, definition.body_format, headers)
+    return {names.get(name, name): value for name, value in fields.items()}
 
 
 _PLACEHOLDER: Final = re.compile(r"\{(access_token|token|client_id)\}")

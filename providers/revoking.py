@@ -18,6 +18,7 @@ from providers.encoding import (
     encoded,
     filled,
     identified,
+    renamed,
     required,
     secret_of,
     sendable,
@@ -25,7 +26,7 @@ from providers.encoding import (
 from providers.http import WireRequest
 from providers.requests import NO_METADATA, PreparedCall
 from providers.urls import destination
-from providers.vocabulary import BodyFormat, ClientAuth, Endpoint, RevokeAuth
+from providers.vocabulary import ClientAuth, Endpoint, RevokeAuth
 
 
 def prepare_revoke(
@@ -69,21 +70,17 @@ def _own_way(
     values = {"token": token, "client_id": app.client_id}
     headers = dict(revoke.headers)
     fields = filled(revoke.body, values)
-    form = revoke.body_format is BodyFormat.FORM
-    content: bytes | None = None
     match revoke.auth:
-        case RevokeAuth.CLIENT if form and definition.client_auth is not ClientAuth.CLIENT_SECRET_BASIC:
-            content = client_form(fields, definition.client_auth, app, headers)
         case RevokeAuth.CLIENT:
-            fields |= client_fields(definition.client_auth, app, headers)
+            # Under the provider's own names, such as TikTok's client_key.
+            fields |= renamed(client_fields(definition.client_auth, app, headers), definition)
         case RevokeAuth.BASIC:
             headers.update(identified(ClientAuth.CLIENT_SECRET_BASIC, app)[0])
         case RevokeAuth.BEARER:
             headers["Authorization"] = f"Bearer {token}"
         case RevokeAuth.NONE:
             pass
-    if content is None and fields:
-        content = encoded(fields, revoke.body_format, headers)
+    content = encoded(fields, revoke.body_format, headers) if fields else None
     return WireRequest(
         method=revoke.method,
         url=destination(definition, revoke.url, metadata, client_id=app.client_id),

@@ -28,7 +28,9 @@ VARIABLE: Final = re.compile(rf"\{{({_NAME})\}}")
 _WHERE: Final = (
     "a variable may stand for labels of the host or pieces of the path; not for user, port or query"
 )
-_BRACES: Final = re.compile(r"\{([^{}]*)\}|[{}]")
+#: Braces of templates. One with a space on its inner side is itself, as query languages write them.
+_BRACES: Final = re.compile(r"\{(?! )([^{}]*)\}|\{(?! )|(?<! )\}")
+_OTHERWISE: Final = "no other braces without a space inside them, as in { id }"
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 
@@ -97,14 +99,14 @@ def _url_template(value: str) -> str:
 def _template(value: str) -> str:
     for match in _BRACES.finditer(value):
         if match.group(1) not in PLACEHOLDERS:
-            raise ValueError("may use the placeholders {access_token} and {client_id}, and no other braces")
+            raise ValueError(f"may use the placeholders {{access_token}} and {{client_id}}, and {_OTHERWISE}")
     return value
 
 
 def _revoke_template(value: str) -> str:
     for match in _BRACES.finditer(value):
         if match.group(1) not in REVOKE_PLACEHOLDERS:
-            raise ValueError("may use the placeholders {token} and {client_id}, and no other braces")
+            raise ValueError(f"may use the placeholders {{token}} and {{client_id}}, and {_OTHERWISE}")
     return value
 
 

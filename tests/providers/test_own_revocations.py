@@ -82,6 +82,19 @@ def test_the_client_says_who_it_is_as_at_the_token_endpoint(
     assert made.headers.get("Authorization") == header
 
 
+@pytest.mark.parametrize("body_format", ["form", "json"])
+def test_the_client_has_the_providers_names_as_at_the_token_endpoint(body_format: str) -> None:
+    """TikTok: https://developers.tiktok.com/docs/en/oauth-revoke-a-user-access-token."""
+    made = request(
+        {"auth": "client", "body": {"token": "{token}"}, "body_format": body_format},
+        field_names={"client_id": "client_key"},
+    )
+    text = (made.content or b"").decode()
+    sent = json.loads(text) if body_format == "json" else dict(parse_qsl(text, strict_parsing=True))
+
+    assert sent == {"token": "AT-zq-0123456789", "client_key": "client-1", "client_secret": "app-secret-1"}
+
+
 def test_a_token_in_the_query_stays_out_of_the_url() -> None:
     made = request({"method": "GET", "auth": "none", "query": {"token": "{token}", "c": "{client_id}"}})
 

@@ -225,3 +225,18 @@ def test_a_value_that_looks_like_a_placeholder_is_not_filled_again() -> None:
     call = prepare_check(acme(check=check), AppCredentials("{access_token}"), SecretStr("AT-1"))
 
     assert dict(parse_qsl(call.request.secret_query.decode())) == {"c": "{access_token}", "t": "AT-1"}
+
+
+def test_braces_with_a_space_inside_them_are_sent_as_they_are() -> None:
+    """GraphQL's queries are made of them: https://linear.app/developers/graphql."""
+    query = "{ viewer { id email } }"
+    check = {
+        "url": "https://a.example/graphql",
+        "method": "POST",
+        "body": {"query": query, "c": "{client_id}"},
+    }
+
+    assert body(prepare_check(acme(check=check), APP, CREDENTIALS.access_token)) == {
+        "query": query,
+        "c": "client-1",
+    }
