@@ -1,0 +1,43 @@
+"""Built-in definitions as tables, and tables changed into lies."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from importlib import resources
+from typing import Any, Final
+
+from providers.definition import ProviderDefinition
+from providers.definition_errors import define
+
+Table = dict[str, Any]
+#: Takes a key away.
+NOTHING: Final = object()
+
+
+def built_in_tables() -> dict[str, Table]:
+    """Every built-in table by its id."""
+    found: dict[str, Table] = {}
+    for entry in resources.files("providers.builtin").iterdir():
+        if entry.name.endswith(".toml"):
+            found |= tomllib.loads(entry.read_text("utf-8")).get("providers", {})
+    return found
+
+
+def changed(table: Table, *changes: tuple[str, object]) -> Table:
+    """A copy in which the value at each dotted path is another one, or gone."""
+    whole = copy.deepcopy(table)
+    for path, value in changes:
+        *parents, last = path.split(".")
+        under: Any = whole
+        for part in parents:
+            under = under[int(part)] if isinstance(under, list) else under.setdefault(part, {})
+        if value is NOTHING:
+            del under[int(last) if isinstance(under, list) else last]
+        else:
+            under[int(last) if isinstance(under, list) else last] = value
+    return whole
+
+
+def definition_of(provider_id: str, table: Table) -> ProviderDefinition:
+    return define(provider_id, table, source="mutant.toml")
