@@ -144,7 +144,8 @@ def _judgement(definition: ProviderDefinition, exchange: Exchange) -> str:
 
 def _of_outcome(definition: ProviderDefinition, exchange: Exchange, concluded: Conclusion) -> str:
     """Say where it is decided what an answer means."""
-    if exchange.means.outcome == "alive" and concluded.outcome in ("grant_rejected", "outcome_unknown"):
+    judges_ok = definition.check is not None and definition.check.ok is not None
+    if exchange.means.outcome == "alive" and judges_ok:
         return "check.ok, or " + _judgement(definition, exchange)
     if exchange.means.outcome == "tokens" and concluded.outcome == "outcome_unknown":
         return f"answer_names, token_types or answer_ok ({concluded.code})"

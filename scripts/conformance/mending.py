@@ -48,13 +48,16 @@ def _of_token_request(definition: ProviderDefinition, exchange: Exchange, found:
         case "header":
             return "token_headers"
         case _:
-            return _of_field(definition, exchange, found.name)
+            return _of_field(definition, exchange, found)
 
 
-def _of_field(definition: ProviderDefinition, exchange: Exchange, name: str) -> str:
+def _of_field(definition: ProviderDefinition, exchange: Exchange, found: Discrepancy) -> str:
+    name, instead = found.name, found.instead
     for usual, renamed in definition.field_names.items():
-        if name in (usual, renamed):
+        if {name, instead} & {usual, renamed}:
             return f"field_names.{usual}"
+    if instead in _STANDARD:
+        return f"field_names.{instead}"
     params = "code_params" if exchange.grant == "authorization_code" else "refresh_params"
     for key in (params, "token_params", "metadata_fields"):
         if name in getattr(definition, key):
@@ -62,7 +65,7 @@ def _of_field(definition: ProviderDefinition, exchange: Exchange, name: str) -> 
     if name == "code_verifier":
         return "pkce"
     if name == "grant_type":
-        return "grant"
+        return f"grant, or {params}.grant_type"
     if name in exchange.variables:
         return f"metadata_fields.{name}"
     return f"field_names ({name})" if name in _STANDARD else f"field_names or {params} ({name})"
@@ -78,8 +81,8 @@ def _of_table(key: str, found: Discrepancy) -> str:
             return f"{key}.query.{found.name}"
         case "header":
             return f"{key}.headers.{found.name}"
-        case "request":
-            return key
+        case "body_format" if found.did == "no body":
+            return f"{key}.body"
         case about:
             return f"{key}.{about}"
 

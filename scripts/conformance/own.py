@@ -66,6 +66,7 @@ def _checks(definition: ProviderDefinition) -> Iterator[Exchange]:
         ("a check of a narrow token", Told(status=403, headers=narrow), "insufficient_scope"),
         ("a check in trouble", Told(status=503), "transient"),
         ("a check's unknown error", error(definition, 400, UNHEARD_OF), "refused"),
+        ("a check's unknown refusal", error(definition, 403, UNHEARD_OF), "refused"),
     )
     for name, told, outcome in refusals:
         yield from refusal(definition, name, "check", told, outcome)

@@ -80,7 +80,7 @@ def tokens(
         expires_in=expires_in,
         refresh_token="new" if hands_out or both else "kept",
         account_id=account_id(definition) if told_here else None,
-        refresh_expires_in=_SECONDS if "refresh_expires_in" in fields else None,
+        refresh_expires_in=_SECONDS if fields.keys() & {"refresh_expires_in", "refresh_expires_at"} else None,
         variables={
             key: value_of(variable)
             for key, variable in definition.variables.items()
@@ -110,6 +110,10 @@ def _refreshes(definition: ProviderDefinition, grant: Grant) -> Iterator[Exchang
             yield tokens(
                 definition, f"an absolute expiry in {form}", grant, refresh_token=True, expires_at=value
             )
+    if "refresh_expires_at" in definition.answer_names:
+        instant = int(datetime.now(UTC).timestamp()) + _SECONDS
+        name = "a refresh token that expires at an instant"
+        yield tokens(definition, name, grant, refresh_token=True, refresh_expires_at=instant)
     if "refresh_expires_in" in definition.answer_names:
         yield tokens(
             definition, "a refresh token that expires", grant, refresh_token=True, refresh_expires_in=lifetime

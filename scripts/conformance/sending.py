@@ -14,7 +14,7 @@ from domain.provider import GrantKind
 from providers.definition import BodyFormat, ClientAuth, ProviderDefinition
 from providers.definition_tables import Variable
 from providers.vocabulary import RevokeAuth
-from simulator.playing.transcript import Endpoint, Grant, Scalar, Wanted
+from simulator.playing.transcript import ANY, REFERENCES, Endpoint, Grant, Scalar, Wanted
 
 #: What the definition's `client_auth` is called in transcripts.
 _AUTH: Final[Mapping[ClientAuth, Any]] = {
@@ -109,14 +109,19 @@ def _constants(values: Mapping[str, str]) -> dict[str, str]:
     return {name: "*" if "{" in value or "}" in value else value for name, value in values.items()}
 
 
+def _templates(values: Mapping[str, str]) -> dict[str, Scalar]:
+    """Take templates over; what has other words in braces is none of the placeholders (a GraphQL query)."""
+    return {name: text if {*_NAME.findall(text)} <= REFERENCES else ANY for name, text in values.items()}
+
+
 def _asking(definition: ProviderDefinition, table: Any) -> Wanted:  # noqa: ANN401 - a check or an account
     return Wanted(
         method=table.method,
         url=_url(definition, table.url),
         client_auth="bearer" if table.bearer else "none",
         body_format=_format(table.body_format) if table.body else "none",
-        fields=dict(table.body),
-        query=dict(table.query),
+        fields=_templates(table.body),
+        query=_templates(table.query),
         headers=_constants(table.headers),
     )
 

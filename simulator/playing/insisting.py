@@ -13,7 +13,7 @@ from simulator.playing.known import Known
 from simulator.playing.transcript import ANY, Exchange, Scalar, Wanted
 from simulator.wire import Request
 
-About = Literal["method", "url", "query", "client_auth", "body_format", "field", "header", "request"]
+About = Literal["method", "url", "query", "client_auth", "body_format", "field", "header"]
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -24,12 +24,14 @@ class Discrepancy:
     Attributes:
         name: Of the field, parameter or header; "" where it is about none.
         insists, did: To be read after "the provider insists on" and "the definition makes it".
+        instead: The name under which the value was sent; "" where that is not known.
     """
 
     about: About
     name: str
     insists: str
     did: str
+    instead: str = ""
 
     def __str__(self) -> str:
         return f"insists on {self.insists}; got {self.did}"
@@ -83,6 +85,8 @@ def _body(wanted: Wanted, request: Request) -> tuple[dict[str, object], Discrepa
     expected = _FORM if wanted.body_format == "form" else "application/json"
     if not request.body and not wanted.fields and wanted.client_auth != "body":
         return {}, None
+    if not request.body:
+        return otherwise("no body")
     if media != expected:
         return otherwise(media or "a body without a content type")
     if wanted.body_format == "form":
@@ -110,7 +114,9 @@ def _compared(
         found = sent.get(name)
         if found is None:
             others = ", ".join(sorted(sent)) or "nothing"
-            yield Discrepancy(about, name, _insisted(name, value), f"no {name} (sent: {others})")
+            instead = _named_otherwise(value, wanted, sent, known)
+            did = f"no {name} (sent: {others})"
+            yield Discrepancy(about, name, _insisted(name, value), did, instead)
         elif value == ANY:
             must = known.presented(name)
             if found == "" or (must is not None and found != must):
@@ -118,6 +124,17 @@ def _compared(
                 yield Discrepancy(about, name, f"{name} with a value", what)
         elif not _same(known.fill(value) if isinstance(value, str) else value, found):
             yield Discrepancy(about, name, _insisted(name, value), f"{name} = {_shown(found, known)}")
+
+
+def _named_otherwise(
+    value: Scalar, wanted: Mapping[str, Scalar], sent: Mapping[str, object], known: Known
+) -> str:
+    """Return the one name under which a value was sent that nobody wanted there; "" where there is none."""
+    if value == ANY:
+        return ""
+    filled = known.fill(value) if isinstance(value, str) else value
+    names = [name for name, found in sent.items() if name not in wanted and _same(filled, found)]
+    return names[0] if len(names) == 1 else ""
 
 
 def _insisted(name: str, value: Scalar) -> str:

@@ -26,7 +26,8 @@ REFERENCES: Final = frozenset(
 )
 #: Any value but an empty one.
 ANY: Final = "*"
-_REFERENCE: Final = re.compile(r"\{([^{}]*)\}")
+#: A word in braces; a GraphQL query's braces hold more than that.
+_REFERENCE: Final = re.compile(r"\{([a-z_]+)\}")
 
 
 def _text(value: str) -> str:

@@ -39,6 +39,7 @@ def acme(**changes: Any) -> Table:
         {"token_params": {"audience": "api"}, "refresh_params": {"a": "{b}"}, "code_params": {"c": "d"}},
         {"refresh_url": "https://{site}.acme.example/refresh", "token_headers": {"X-Version": "2"}},
         {"answer_names": {"access_token": ["data.token"], "expires_at": ["data.until"]}},
+        {"answer_names": {"refresh_expires_in": ["left"], "refresh_expires_at": ["until"]}},
         {"answer_ok": {"member": "ok", "equals": True}, "error_member": ["err.code", "error"]},
         {"account": {"from": "id_token", "id": "sub", "label": "email"}, "issuer": "https://acme.example"},
         {"account": {"from": "answer", "id": "user.id", "label": "user.id"}},
