@@ -43,7 +43,7 @@ def discrepancies(exchange: Exchange, request: Request, known: Known) -> list[Di
     found: list[Discrepancy] = []
     if request.method != wanted.method:
         found.append(Discrepancy("method", "", wanted.method, request.method))
-    here, there = address(request.path), _without_query(known.fill(wanted.url))
+    here, there = _address(f"https:/{request.path}"), _address(known.fill(wanted.url))
     if here != there:
         found.append(Discrepancy("url", "", there, here))
     body, unreadable = _body(wanted, request)
@@ -62,14 +62,10 @@ def discrepancies(exchange: Exchange, request: Request, known: Known) -> list[Di
     return found
 
 
-def address(path: str) -> str:
-    """Return the real URL that a path of the player's stands for: ``/host/path`` is ``https://host/path``."""
-    return f"https:/{path}"
-
-
-def _without_query(url: str) -> str:
+def _address(url: str) -> str:
+    """Return host and path, as a client asks for them: no path is the path ``/``."""
     parts = urlsplit(url)
-    return f"https://{parts.netloc}{parts.path or '/'}"
+    return f"https://{parts.netloc.lower()}{parts.path or '/'}"
 
 
 def _body(wanted: Wanted, request: Request) -> tuple[dict[str, object], Discrepancy | None]:

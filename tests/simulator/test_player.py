@@ -168,6 +168,17 @@ def test_the_client_says_who_it_is_in_the_one_right_way(
     assert [one.about for one in played.discrepancies] == ([] if taken else ["client_auth"])
 
 
+def test_a_host_alone_is_asked_at_its_root(player: Player) -> None:
+    """And a host is the same host in capitals."""
+    known = Known.made_up()
+    client = Client(player, known)
+    client.path, client.query = "/acme.example", {}
+
+    _, played = play(player, exchange(url="https://ACME.example"), known, client)
+
+    assert played.discrepancies == []
+
+
 def test_renamed_credentials_are_taken_under_the_names_that_the_exchange_lists(player: Player) -> None:
     """As TikTok calls the client's id client_key."""
     known = Known.made_up()
