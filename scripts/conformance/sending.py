@@ -150,12 +150,13 @@ def _revocation(definition: ProviderDefinition) -> Wanted:
     if table.auth is RevokeAuth.BEARER:
         headers["authorization"] = f"Bearer {token}"
     fields: dict[str, Scalar] = {name: text.replace("{token}", token) for name, text in table.body.items()}
-    named = table.auth is RevokeAuth.CLIENT and definition.client_auth is not ClientAuth.CLIENT_SECRET_BASIC
+    if table.auth is RevokeAuth.CLIENT:
+        fields |= _renamed(definition, {})
     return Wanted(
         method=table.method,
         url=_url(definition, table.url),
         client_auth=auth,
-        body_format=_format(table.body_format) if fields or named else "none",
+        body_format=_format(table.body_format) if fields else "none",
         fields=fields,
         query={name: text.replace("{token}", token) for name, text in table.query.items()},
         headers=headers,
