@@ -9,7 +9,6 @@ from pathlib import Path
 
 from domain.errors import ConfigurationError
 from providers.catalogue import SETTING, load
-from providers.client import ProviderClient
 from providers.http import Wire
 from scripts.conformance.report import lines
 from scripts.conformance.running import Stage
@@ -50,7 +49,7 @@ def main(words: list[str] | None = None) -> int:
     wire = Wire()
     try:
         with Player() as player:
-            stage = Stage(player, ProviderClient(wire))
+            stage = Stage(player, wire)
             chosen = [one for one in catalogue if not given.ids or one.id in given.ids]
             reports = [stage.report(one, transcripts.get(one.id)) for one in chosen]
     finally:

@@ -7,8 +7,8 @@ from typing import Any, Final
 from providers.definition import ProviderDefinition
 
 #: What is called. The issuer and the page where users see their apps are never asked.
-_ENDPOINTS: Final = ("token_url", "refresh_url", "revoke_url", "device_url")
-_TABLES: Final = ("check", "account", "revoke")
+ENDPOINTS: Final = ("token_url", "refresh_url", "revoke_url", "device_url")
+TABLES: Final = ("check", "account", "revoke")
 
 
 def moved(definition: ProviderDefinition, base_url: str) -> ProviderDefinition:
@@ -19,9 +19,9 @@ def moved(definition: ProviderDefinition, base_url: str) -> ProviderDefinition:
             the real URLs; this copy is not validated again, because its hosts are none of the provider's.
     """
     changes: dict[str, Any] = {
-        key: _moved(url, base_url) for key in _ENDPOINTS if (url := getattr(definition, key)) is not None
+        key: _moved(url, base_url) for key in ENDPOINTS if (url := getattr(definition, key)) is not None
     }
-    for key in _TABLES:
+    for key in TABLES:
         table = getattr(definition, key)
         if table is not None and table.url is not None:
             changes[key] = table.model_copy(update={"url": _moved(table.url, base_url)})

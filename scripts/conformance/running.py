@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 from domain.errors import ConfigurationError
-from providers.client import ProviderClient
+from providers.client import Exchanges, ProviderClient
 from providers.definition import ProviderDefinition
+from providers.http import WireAnswer, WireRequest
 from scripts.conformance import own
 from scripts.conformance.coverage import gaps
 from scripts.conformance.documents import Contradiction
@@ -32,11 +34,29 @@ _PLACES: Final = {
 }
 
 
+class LeftTheStage(RuntimeError):
+    """A call was about to leave for a real host: `moving` does not know one of the definition's URLs."""
+
+
+class _OnStage:
+    """The real wire, which leads to the player and to nobody else."""
+
+    def __init__(self, wire: Exchanges, base_url: str) -> None:
+        self._wire, self._base_url = wire, base_url
+
+    def exchange(
+        self, request: WireRequest, *, deadline: timedelta, began: float | None = None
+    ) -> WireAnswer:
+        if not str(request.url).startswith(f"{self._base_url}/"):
+            raise LeftTheStage(f"{request.url} is not moved onto the player")
+        return self._wire.exchange(request, deadline=deadline, began=began)
+
+
 class Stage:
     """A player and the real client, for one run."""
 
-    def __init__(self, player: Player, client: ProviderClient) -> None:
-        self._player, self._client = player, client
+    def __init__(self, player: Player, wire: Exchanges) -> None:
+        self._player, self._client = player, ProviderClient(_OnStage(wire, player.base_url))
 
     def report(self, definition: ProviderDefinition, transcript: Transcript | None) -> Report:
         """Return what came of a provider: its transcript first, then the definition's own cases."""

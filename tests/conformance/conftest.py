@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from providers.client import ProviderClient
 from providers.http import Wire
 from scripts.conformance.running import Stage
 from simulator.playing.player import Player
@@ -16,6 +15,6 @@ from simulator.playing.player import Player
 def stage() -> Iterator[Stage]:
     wire = Wire()
     with Player() as player:
-        yield Stage(player, ProviderClient(wire))
+        yield Stage(player, wire)
         assert player.strays == []
     wire.close()
