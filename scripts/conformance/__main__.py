@@ -17,7 +17,7 @@ from simulator.playing.player import Player
 
 
 def main(words: list[str] | None = None) -> int:
-    """Play and report; return 0 all conform, 1 a definition lies or cannot be read, 2 wrong words."""
+    """Play and report; return 0 none lies, 1 a definition lies or cannot be read, 2 wrong words."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.conformance",
         description="Plays each provider's transcript, and what follows from its definition alone, through "

@@ -24,7 +24,8 @@ def lines(reports: Sequence[Report], *, gaps: bool) -> Iterator[str]:
     lying = sum(1 for report in reports if not report.conforms)
     calls = sum(report.played + report.own for report in reports)
     what = "1 provider" if len(reports) == 1 else f"{len(reports)} providers"
-    yield f"{what}, {calls} calls: " + (f"{lying} of them lie" if lying else "all conform")
+    verdict = "none lies" if not lying else "1 lies" if lying == 1 else f"{lying} lie"
+    yield f"{what}, {calls} calls: {verdict}"
 
 
 def _played(report: Report) -> str:
@@ -38,6 +39,9 @@ def _played(report: Report) -> str:
 def _verdict(report: Report) -> str:
     if lies := _grouped(report.lies):
         return "LIES" if len(lies) == 1 else f"LIES ({len(lies)})"
+    if not report.has_transcript:
+        # Whether it agrees with the provider, nobody has shown.
+        return "agrees with itself"
     return f"conforms, {len(report.gaps)} not shown" if report.gaps else "conforms"
 
 
