@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any, Final
 
 from providers.definition import ProviderDefinition
@@ -14,6 +17,9 @@ from simulator.playing.transcript import Told
 
 #: The name in use for the refresh token's own lifetime, where the definition lists none.
 _REFRESH_EXPIRY: Final = "refresh_token_expires_in"
+#: When the provider answers: instants in answers are read against it.
+SENT: Final = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+DATED: Final[Mapping[str, str]] = {"date": format_datetime(SENT, usegmt=True)}
 #: Who the made-up user is.
 ACCOUNT_ID: Final = "made-up-4711"
 ACCOUNT_LABEL: Final = "rose@made-up.example"
@@ -52,7 +58,9 @@ def token_answer(definition: ProviderDefinition, *, connecting: bool, **fields: 
             for variable in definition.variables.values()
             if variable.from_answer is not None
         ]
-    return Told(status=200, body=json.dumps(document_of(dict(members).items())).replace('\\"', '"'))
+    body = json.dumps(document_of(dict(members).items()))
+    # An ID token's claims stand in the body as they are.
+    return Told(status=200, headers=dict(DATED), body=body.replace('\\"', '"'))
 
 
 def account_id(definition: ProviderDefinition) -> str:

@@ -12,9 +12,6 @@ from scripts.conformance.findings import Lie
 from scripts.conformance.rows import row_of
 from simulator.playing.transcript import Exchange
 
-#: Seconds by which an absolute expiry may be off: the call took some of them.
-_TOLERANCE = 5
-
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
@@ -94,15 +91,13 @@ def _of_tokens(
             took.get(concluded.refresh_token or "", "takes something else for it"),
             "answer_names.refresh_token",
         )
-    if not _near(means.expires_in, concluded.expires_in):
+    if means.expires_in != concluded.expires_in:
         yield lie(
             f"says that the access token lives {_seconds(means.expires_in)}",
             f"reads {_seconds(concluded.expires_in)}",
             "answer_names.expires_in (or expires_at), lifetime_unit",
         )
-    if means.refresh_expires_in is not None and not _near(
-        means.refresh_expires_in, concluded.refresh_expires_in
-    ):
+    if means.refresh_expires_in not in (None, concluded.refresh_expires_in):
         yield lie(
             f"says that the refresh token lives {_seconds(means.refresh_expires_in)}",
             f"reads {_seconds(concluded.refresh_expires_in)}",
@@ -121,12 +116,6 @@ def _of_rotation(
         yield lie("replaces the refresh token", 'has rotation = "none"', "rotation, replay_window")
     if shown in ("kept", "same") and definition.rotation is Rotation.SINGLE_USE:
         yield lie("lets the refresh token be", 'has rotation = "single_use"', "rotation, replay_window")
-
-
-def _near(wanted: int | None, found: int | None) -> bool:
-    if wanted is None or found is None:
-        return wanted == found
-    return abs(wanted - found) <= _TOLERANCE
 
 
 def _seconds(value: int | None) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email.utils import format_datetime
 
 from domain.provider import GrantKind
 from providers.definition import ProviderDefinition
 from providers.vocabulary import AccountSource
+from scripts.conformance.answering import DATED, SENT
 from scripts.conformance.documents import document_of
 from scripts.conformance.findings import ITSELF
 from scripts.conformance.rows import row_of
@@ -65,11 +66,10 @@ def limits(definition: ProviderDefinition, on: Endpoint, grant: Grant | None = N
     """Yield rate limits with Retry-After in both forms (RFC 9110 §10.2.3)."""
     if row_of(definition, on, 429, "") is not None:
         return
-    sent = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
-    until = format_datetime(sent + timedelta(seconds=90), usegmt=True)
+    until = format_datetime(SENT + timedelta(seconds=90), usegmt=True)
     forms = {
         "Retry-After in seconds": ({"retry-after": "7"}, 7),
-        "Retry-After as a date": ({"retry-after": until, "date": format_datetime(sent, usegmt=True)}, 90),
+        "Retry-After as a date": ({"retry-after": until, **DATED}, 90),
     }
     for name, (headers, seconds) in forms.items():
         means = Means(outcome="rate_limited", retry_after=seconds)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from domain.provider import GrantKind, Replay
 from providers.definition import ProviderDefinition
 from providers.vocabulary import AccountSource, LifetimeUnit
-from scripts.conformance.answering import account_id, is_both, token_answer
+from scripts.conformance.answering import SENT, account_id, is_both, token_answer
 from scripts.conformance.making import connects, error, exchange, grant_of, limits, refusal
 from scripts.conformance.rows import UNHEARD_OF
 from scripts.conformance.sending import value_of
@@ -100,7 +100,7 @@ def _refreshes(definition: ProviderDefinition, grant: Grant) -> Iterator[Exchang
     yield _expiring(definition, grant, str(lifetime))
     yield tokens(definition, "no expiry", grant, refresh_token=True, expires_in=None)
     if "expires_at" in definition.answer_names:
-        end = datetime.now(UTC) + timedelta(seconds=_SECONDS)
+        end = SENT + timedelta(seconds=_SECONDS)
         forms = {
             "Unix seconds": int(end.timestamp()),
             "Unix milliseconds": int(end.timestamp() * 1000),
@@ -111,7 +111,7 @@ def _refreshes(definition: ProviderDefinition, grant: Grant) -> Iterator[Exchang
                 definition, f"an absolute expiry in {form}", grant, refresh_token=True, expires_at=value
             )
     if "refresh_expires_at" in definition.answer_names:
-        instant = int(datetime.now(UTC).timestamp()) + _SECONDS
+        instant = int(SENT.timestamp()) + _SECONDS
         name = "a refresh token that expires at an instant"
         yield tokens(definition, name, grant, refresh_token=True, refresh_expires_at=instant)
     if "refresh_expires_in" in definition.answer_names:
