@@ -46,7 +46,7 @@ def _of_token_request(definition: ProviderDefinition, exchange: Exchange, found:
         case "client_auth" | "body_format":
             return found.about
         case "header":
-            return "token_headers"
+            return "client_auth" if _identifies(found) else f"token_headers.{found.name}"
         case _:
             return _of_field(definition, exchange, found)
 
@@ -75,6 +75,8 @@ def _of_table(key: str, found: Discrepancy) -> str:
     match found.about:
         case "client_auth":
             return f"{key}.bearer"
+        case "header" if _identifies(found):
+            return f"{key}.bearer"
         case "field":
             return f"{key}.body.{found.name}"
         case "query":
@@ -93,4 +95,12 @@ def _of_revocation(definition: ProviderDefinition, found: Discrepancy) -> str:
         if found.about in ("url", "query"):
             return "revoke_url"
         return "client_auth, or a table [revoke] in place of revoke_url"
-    return "revoke.auth" if found.about == "client_auth" else _of_table("revoke", found)
+    # Who is asking, and about which of the two tokens.
+    if found.about == "client_auth" or _identifies(found):
+        return "revoke.auth, or revoke.token"
+    return _of_table("revoke", found)
+
+
+def _identifies(found: Discrepancy) -> bool:
+    """Say whether it is about an Authorization header that the exchange lists by itself."""
+    return found.about == "header" and found.name.lower() == "authorization"

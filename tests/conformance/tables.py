@@ -41,3 +41,23 @@ def changed(table: Table, *changes: tuple[str, object]) -> Table:
 
 def definition_of(provider_id: str, table: Table) -> ProviderDefinition:
     return define(provider_id, table, source="mutant.toml")
+
+
+PLAIN: Table = {
+    "display_name": "Acme",
+    "grant": "refresh_token",
+    "authorize_url": "https://{site}.acme.example/authorize",
+    "token_url": "https://{site}.acme.example/token",
+    "revoke_url": "https://{site}.acme.example/revoke",
+    "scopes": ["read", "write"],
+    "rotation": "single_use",
+    "replay_window": 0,
+    "variables": {"site": {"pattern": "[a-z]{1,20}", "help": "the site's name", "example": "rose"}},
+    "check": {"url": "https://{site}.acme.example/userinfo"},
+    "account": {"from": "request", "url": "https://{site}.acme.example/userinfo", "id": "data.0.id"},
+}
+
+
+def acme(**changes: Any) -> Table:
+    """A plain table with changes; a change to None takes the key away."""
+    return {key: value for key, value in {**PLAIN, **changes}.items() if value is not None}

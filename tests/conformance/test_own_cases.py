@@ -7,25 +7,7 @@ from typing import Any
 import pytest
 
 from scripts.conformance.running import Stage
-from tests.conformance.tables import Table, definition_of
-
-PLAIN: Table = {
-    "display_name": "Acme",
-    "grant": "refresh_token",
-    "authorize_url": "https://{site}.acme.example/authorize",
-    "token_url": "https://{site}.acme.example/token",
-    "revoke_url": "https://{site}.acme.example/revoke",
-    "scopes": ["read", "write"],
-    "rotation": "single_use",
-    "replay_window": 0,
-    "variables": {"site": {"pattern": "[a-z]{1,20}", "help": "the site's name", "example": "rose"}},
-    "check": {"url": "https://{site}.acme.example/userinfo"},
-    "account": {"from": "request", "url": "https://{site}.acme.example/userinfo", "id": "data.0.id"},
-}
-
-
-def acme(**changes: Any) -> Table:
-    return {key: value for key, value in {**PLAIN, **changes}.items() if value is not None}
+from tests.conformance.tables import acme, definition_of
 
 
 @pytest.mark.parametrize(
