@@ -30,6 +30,9 @@ dialect           paths
 ``window``        ``/window/token`` ``/window/userinfo`` ``/window/revoke``: rotation with a replay window
 ================  ==========================================================================================
 
+Beside these it has a *player* (`simulator.playing`): it plays one exchange at a time of a *transcript*
+(`simulator.transcripts`), which holds what a provider's own pages show it saying, and keeps no state.
+
 The simulator imports nothing of the product on purpose: both write the protocol down on their own, so a
 mistake in one is found by the other.
 """

@@ -286,4 +286,6 @@ class Connection(asyncio.Protocol):
 
     @staticmethod
     def _headers(answer: Answer) -> Headers:
-        return ((b"date", http_date()), (b"content-type", answer.content_type.encode()), *answer.headers)
+        usual = ((b"date", http_date()), (b"content-type", answer.content_type.encode()))
+        said = {name for name, _ in answer.headers}
+        return (*(header for header in usual if header[0] not in said), *answer.headers)

@@ -1,0 +1,1 @@
+"""The conformance run: what it finds, and what it must find."""
