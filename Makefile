@@ -24,7 +24,7 @@ T =
 
 .PHONY: help
 help: ## list the commands
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PYTHON=python3.12   builds with that Python      T=tests/storage   tests that alone"
 	@echo "  ARGS='--flower-port 9000'  is handed on to demo, test   UPGRADE=1         with lock: newest versions"
@@ -58,6 +58,11 @@ check: dev ## lint, format, types, layers, locks, migrations
 .PHONY: bench
 bench: dev ## run the benchmarks; results in benchmarks/results
 	@set -e; for name in $(or $(ONLY),$(BENCHMARKS)); do $(BIN)/python -m benchmarks.$$name $(ARGS); done
+
+.PHONY: conformance
+conformance: dev ## play what providers' pages show against their definitions; ARGS='acme --file my.toml' plays one
+	@$(BIN)/python -m scripts.conformance $(ARGS)
+	@$(if $(ARGS),,$(BIN)/python -m pytest -q tests/conformance/test_authserver.py)
 
 .PHONY: chaos
 chaos: dev ## kill, freeze and starve everything for 16 minutes, and count what was lost
