@@ -111,7 +111,8 @@ def _revoke_template(value: str) -> str:
 
 
 def _pattern(value: str) -> str:
-    read(value)
+    if read(value).matches(""):
+        raise ValueError("matches a value without characters; use + for *, or say what must be there")
     return value
 
 

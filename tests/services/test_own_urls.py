@@ -173,18 +173,22 @@ replay_window = 0
 """
 
 
-def test_a_host_that_leads_inside_ends_no_grant_and_is_told_once(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The breaker opens with one alert that says what to do; the grant is as it was, and nothing was sent."""
+@pytest.fixture
+def leading_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server that answers for places.example with this machine."""
     look_up = socket.getaddrinfo
 
     def inside(host: str, *rest: Any, **options: Any) -> Any:
         if host != "places.example" or options.get("flags"):
             return look_up(host, *rest, **options)
-        return look_up("10.1.2.3", *rest, **options)
+        return look_up("127.0.0.1", *rest, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", inside)
+
+
+@pytest.mark.usefixtures("leading_inside")
+def test_a_host_that_leads_inside_ends_no_grant_and_is_told_once(world: World) -> None:
+    """The breaker opens with one alert that says what to do; the grant is as it was, and nothing was sent."""
     services = world.wire(more=INSIDE, environment=APP)
     item = connected(world, services)
 
@@ -198,3 +202,20 @@ def test_a_host_that_leads_inside_ends_no_grant_and_is_told_once(
     assert "leads into our own network" in alert["title"]
     assert "EVERGRANT_INTERNAL_HOSTS" in alert["help"]
     assert world.presented(item) == 0
+
+
+@pytest.mark.usefixtures("leading_inside")
+def test_a_host_that_the_setting_names_may_lead_inside(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is connected to; that nobody listens there is another matter."""
+    monkeypatch.setenv("EVERGRANT_INTERNAL_HOSTS", "other.example, Places.example")
+    with socket.socket() as taken:
+        # Taken, and not listened on.
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        services = world.wire(
+            more=INSIDE.replace("places.example/", f"places.example:{port}/"), environment=APP
+        )
+        result = world.refresh(connected(world, services), SCHEDULED, services=services)
+
+    assert (result.outcome, result.code) == (Outcome.DEFERRED, "connect_failed")
+    assert world.alerts() == []
