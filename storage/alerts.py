@@ -32,6 +32,8 @@ from storage.schema import alert_events, alerts
 
 Severity = Literal["info", "warning", "critical"]
 AlertStatus = Literal["open", "acknowledged", "resolved"]
+#: A person gave less than was asked for. Only another consent, or the connection's end, resolves it.
+SCOPE_SHORTFALL: Final = "scope_shortfall"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +180,19 @@ def resolve_cause(connection: Connection, cause: str) -> bool:
     return _resolve(connection, alerts.c.cause == cause) > 0
 
 
-def resolve_connections(connection: Connection, connection_ids: Sequence[UUID]) -> int:
-    """Resolve all unresolved alerts about these connections; returns how many there were."""
-    return _resolve(connection, alerts.c.connection_id.in_(connection_ids))
+def resolve_connections(
+    connection: Connection, connection_ids: Sequence[UUID], *, consented: bool = False
+) -> int:
+    """Resolve the unresolved alerts about these connections that are over; returns how many there were.
+
+    Args:
+        consented: A person has connected anew, or ended it: that ends them all. A token that works ends all
+            but those about what the person did not consent to.
+    """
+    which: list[ColumnElement[bool]] = [alerts.c.connection_id.in_(connection_ids)]
+    if not consented:
+        which.append(alerts.c.kind != SCOPE_SHORTFALL)
+    return _resolve(connection, *which)
 
 
 class AlertStore:
