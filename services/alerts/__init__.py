@@ -1,7 +1,13 @@
 """The alerts that the services raise: one cause each, in words for the person who is woken by it."""
 
 from services.alerts.capacity import CAPACITY, CAPACITY_CAUSE, capacity
-from services.alerts.connections import failing, needs_reauth, not_revoked, unreadable
+from services.alerts.connections import (
+    failing,
+    needs_reauth,
+    not_revoked,
+    scope_shortfall,
+    unreadable,
+)
 from services.alerts.deployment import RESTORED_CAUSE, restored, signs_in_words
 from services.alerts.providers import (
     NOT_CONFIGURED,
@@ -44,6 +50,7 @@ __all__ = [
     "provider_cause",
     "provider_held",
     "restored",
+    "scope_shortfall",
     "signs_in_words",
     "staged_damaged",
     "staged_refused",
