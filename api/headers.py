@@ -13,6 +13,8 @@ from typing import Any, Final
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from providers.toml_values import ID_PATTERN
+
 log = structlog.get_logger(__name__)
 
 #: Nothing is loaded from anywhere, nothing is framed, no form leads away. Pages add the hash of their style.
@@ -22,7 +24,6 @@ _ALWAYS: Final = (
     # The address of the callback must not travel to where the browser goes next.
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
-    (b"cross-origin-opener-policy", b"same-origin"),
     (b"content-security-policy", POLICY.encode()),
 )
 #: A year. Sent only where the public URL is https (RFC 6797 §7.2).
@@ -62,10 +63,12 @@ class Headers:
 def _write(scope: MutableMapping[str, Any], status: int, seconds: float) -> None:
     route = scope.get("route")
     path = getattr(route, "path", "(no route)")
+    named = str(scope.get("path_params", {}).get("provider_id", ""))
     if path in ("/healthz", "/readyz"):
         # Asked every few seconds by whoever watches over us.
         return
     log.info(
         "request", method=scope["method"], route=path, status=status, milliseconds=round(seconds * 1000, 1),
-        provider=scope.get("path_params", {}).get("provider_id"),
+        # What stands in an id's place and is none may be anything.
+        provider=named if ID_PATTERN.fullmatch(named) else None,
     )  # fmt: skip

@@ -84,7 +84,8 @@ class Leaving:
         """
         link = self._links.read(token, provider_id)
         name = self._desk.display_name(provider_id)
-        if link is None:
+        # Asked once more: whoever made the link may have allowed other origins than we do.
+        if link is None or (link.redirect_to is not None and not face.may_send_to(link.redirect_to)):
             return Finished(provider_id, name, Failure.LINK_INVALID)
         if link.ends <= self._clock():
             return Finished(provider_id, name, Failure.LINK_EXPIRED, redirect_to=link.redirect_to)

@@ -64,6 +64,14 @@ def test_a_link_expires(world: World, browser: Browser, user: str) -> None:
     assert browser.leave(signed(world, user))
 
 
+def test_a_link_does_not_lead_where_we_would_not(world: World, browser: Browser, user: str) -> None:
+    """Also one that a process with another allow-list has signed."""
+    page = browser.get(signed(world, user, redirect_to="https://elsewhere.example/"))
+
+    assert page.status_code == 400
+    assert "elsewhere" not in page.text
+
+
 def test_a_link_of_other_keys_is_refused(world: World, browser: Browser, user: str) -> None:
     """A ring of our own makes no links, also under the same key id; nor does a signature for something
     else."""

@@ -89,6 +89,8 @@ def start(deployment: Deployment, **environment: str) -> World:
     port = free_port()
     deployment.environment |= {
         "EVERGRANT_ADMIN_API_KEY": ADMIN_KEY,
+        # Libraries say the most then; none of it may be a secret.
+        "EVERGRANT_LOG_LEVEL": "debug",
         "EVERGRANT_REDIRECT_ALLOWLIST": f"{APP},http://localhost:3000",
         **environment,
     }
