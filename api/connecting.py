@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, StringConstraints
 from starlette.responses import HTMLResponse, RedirectResponse
@@ -13,8 +14,8 @@ from api import pages
 from api.authentication import WithKey
 from api.context import TheFace, TheServices
 from api.parameters import OfAccount, ProviderId, UserId
-from api.problems import Problem, unavailable
-from domain.errors import ServiceUnavailable
+from api.problems import Problem
+from domain.errors import ConfigurationError, ServiceUnavailable
 from services.connecting.asking import Wish
 from services.connecting.face import told
 from services.connecting.leaving import Cookie, Departure, cookie_name
@@ -22,6 +23,7 @@ from services.connecting.outcomes import Finished
 from services.connecting.returning import Callback
 from services.origins import LONGEST
 
+log = structlog.get_logger(__name__)
 router = APIRouter(tags=["connecting"])
 
 #: The query parameters of the link's route that are its own; any other names a variable of the definition.
@@ -81,7 +83,7 @@ def begin(
     """Open a connect link: bind the browser by a cookie, and send it to the provider."""
     try:
         departure = services.connecting.leaving.open(provider_id, link, face)
-    except ServiceUnavailable as error:
+    except (ServiceUnavailable, ConfigurationError) as error:
         return _away(services.desk.display_name(provider_id), error)
     if isinstance(departure, Departure):
         # 303: whatever brought the browser here, it goes on with a plain GET.
@@ -104,7 +106,7 @@ def callback(request: Request, provider_id: ProviderId, services: TheServices, f
         finished = services.connecting.returning.finish(
             provider_id, Callback(parameters, request.cookies), face
         )
-    except ServiceUnavailable as error:
+    except (ServiceUnavailable, ConfigurationError) as error:
         return _away(services.desk.display_name(provider_id), error)
     response = _ended(finished)
     if "state" in parameters:
@@ -137,6 +139,7 @@ def _bind(response: Response, cookie: Cookie) -> None:
     )
 
 
-def _away(display_name: str, error: ServiceUnavailable) -> Response:
-    unavailable(error)
+def _away(display_name: str, error: ServiceUnavailable | ConfigurationError) -> Response:
+    """Show a page, whatever it is that is wrong with us; the log says what."""
+    log.warning("page_of_absence", error=str(error))
     return pages.away(display_name)

@@ -45,7 +45,6 @@ class ProviderStatus(BaseModel):
     display_name: str
     capabilities: tuple[str, ...]
     configured: bool
-    connectable: bool
     variables: dict[str, str]
     connected: bool
 
@@ -73,7 +72,6 @@ def providers(user_id: UserId, services: TheServices, _key: WithKey) -> list[Pro
             display_name=definition.display_name,
             capabilities=definition.capabilities,
             configured=services.desk.configured(definition.id),
-            connectable=definition.authorize_url is not None,
             variables={
                 name: variable.help or ""
                 for name, variable in definition.variables.items()

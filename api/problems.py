@@ -55,13 +55,6 @@ class Problem(Exception):
         return JSONResponse(document, self.status, self.headers, MEDIA_TYPE)
 
 
-def unavailable(error: ServiceUnavailable) -> Problem:
-    """Return the problem of a server of ours that is away; what it said goes to the log alone."""
-    log.warning("request_deferred", error=str(error))
-    detail = "Postgres does not answer; nothing is lost by asking again."
-    return Problem(503, "database_unavailable", detail, headers={"Retry-After": str(COME_BACK)})
-
-
 def install(app: FastAPI) -> None:
     """Let everything that goes wrong end as a problem document."""
 
@@ -75,7 +68,11 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(ServiceUnavailable)
     async def _unavailable(_request: Request, error: ServiceUnavailable) -> Response:
-        return unavailable(error).response()
+        log.warning("request_deferred", error=str(error))
+        detail = "Postgres does not answer; nothing is lost by asking again."
+        return Problem(
+            503, "database_unavailable", detail, headers={"Retry-After": str(COME_BACK)}
+        ).response()
 
     @app.exception_handler(ConfigurationError)
     async def _misconfigured(_request: Request, error: ConfigurationError) -> Response:

@@ -261,6 +261,7 @@ def wire(
             tokens,
             client,
             admission,
+            alert_store,
             clock=lambda: database_time(engine),
         ),
         redis_url=servers.redis_url,

@@ -32,8 +32,11 @@ from storage.schema import alert_events, alerts
 
 Severity = Literal["info", "warning", "critical"]
 AlertStatus = Literal["open", "acknowledged", "resolved"]
-#: A person gave less than was asked for. Only another consent, or the connection's end, resolves it.
+#: A person gave less than was asked for, or nothing to renew it by. Only another consent, or the connection's
+#: end, resolves these.
 SCOPE_SHORTFALL: Final = "scope_shortfall"
+NOT_RENEWABLE: Final = "not_renewable"
+_BY_CONSENT: Final = (SCOPE_SHORTFALL, NOT_RENEWABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +194,7 @@ def resolve_connections(
     """
     which: list[ColumnElement[bool]] = [alerts.c.connection_id.in_(connection_ids)]
     if not consented:
-        which.append(alerts.c.kind != SCOPE_SHORTFALL)
+        which.append(alerts.c.kind.not_in(_BY_CONSENT))
     return _resolve(connection, *which)
 
 

@@ -39,14 +39,14 @@ class Consent:
         needs_refresh_token: Without one it is no grant that could be kept: a living connection keeps what it
             has.
         detail: What the line of activity tells beside.
-        alert: Told with it, made for the connection's id; None: nothing to tell.
+        alerts: Told with it, each made for the connection's id.
     """
 
     new: NewConnection
     nameless: bool
     needs_refresh_token: bool
     detail: Mapping[str, object]
-    alert: Callable[[UUID], AlertSpec] | None = None
+    alerts: tuple[Callable[[UUID], AlertSpec], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +188,8 @@ class ConnectStore:
             provider_id=consent.new.provider_id,
             version=version,
         )
-        if consent.alert is not None and kind != "connection_kept":
-            open_alert(connection, consent.alert(connection_id))
+        for alert in () if kind == "connection_kept" else consent.alerts:
+            open_alert(connection, alert(connection_id))
         return Connected(connection_id, before)
 
 

@@ -139,5 +139,5 @@ def of_absence(display_name: str) -> Words:
                 "again from the app that sent you."
             ),
         ),
-        code="database_unavailable",
+        code="unavailable",
     )

@@ -7,7 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from domain.token import ConnectionRef, ReauthReason
-from storage.alerts import SCOPE_SHORTFALL, AlertSpec
+from storage.alerts import AlertSpec
 
 _REAUTH: Final = {
     ReauthReason.GRANT_REJECTED: (
@@ -122,22 +122,4 @@ def not_revoked(
         provider_id=provider_id,
         connection_id=connection_id,
         detail={"code": code},
-    )
-
-
-def scope_shortfall(
-    connection_id: UUID, provider_id: str, display_name: str, *, user_id: str, missing: tuple[str, ...]
-) -> AlertSpec:
-    """A person consented to less than was asked for."""
-    return AlertSpec(
-        cause=f"connection:{connection_id}:{SCOPE_SHORTFALL}",
-        kind=SCOPE_SHORTFALL,
-        severity="warning",
-        title=f"User {user_id} gave {display_name} less access than was asked for",
-        help=f"Not given: {', '.join(missing)}. What needs it will be refused by {display_name}. Let the "
-        "user connect again and tick what was left out, or do without it and acknowledge this alert; it ends "
-        "when the user connects again.",
-        provider_id=provider_id,
-        connection_id=connection_id,
-        detail={"missing": list(missing)},
     )

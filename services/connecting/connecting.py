@@ -16,6 +16,7 @@ from services.connecting.leaving import Leaving
 from services.connecting.links import Links
 from services.connecting.returning import Returning
 from services.providers import ProviderDesk
+from storage.alerts import AlertStore
 from storage.connecting import ConnectStore
 from storage.connections import ConnectionStore
 from storage.flows import FlowStore
@@ -42,6 +43,7 @@ def assemble(
     tokens: TokenStore,
     client: ProviderClient,
     admission: Admission,
+    alert_store: AlertStore,
     *,
     clock: Callable[[], datetime],
 ) -> Connecting:
@@ -56,6 +58,6 @@ def assemble(
     return Connecting(
         asking=asking,
         leaving=Leaving(desk, links, flows, clock),
-        returning=Returning(desk, flows, tokens, exchange, landing),
+        returning=Returning(desk, flows, tokens, exchange, landing, alert_store),
         devices=Devices(asking, desk, flows, exchange, landing),
     )

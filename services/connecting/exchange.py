@@ -17,6 +17,7 @@ import structlog
 from pydantic import SecretStr
 
 from domain.errors import (
+    ClientMisconfigured,
     ConfigurationError,
     GrantRejected,
     NotSent,
@@ -69,10 +70,15 @@ class Exchanged:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The provider gave nothing. `code` is its own word, or ours; never free text."""
+    """The provider gave nothing. `code` is its own word, or ours; never free text.
+
+    Attributes:
+        ours: It refuses our app, and so everybody.
+    """
 
     failure: Failure
     code: str
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,4 +273,5 @@ def _refusal(provider: ReadyProvider, error: ProviderError) -> Refusal:
         "exchange_failed", provider=provider.definition.id, code=error.code, http_status=error.http_status
     )
     away = isinstance(error, NotSent | Transient | OutcomeUnknown)
-    return Refusal(Failure.UNAVAILABLE if away else Failure.REFUSED, error.code)
+    ours = isinstance(error, ClientMisconfigured)
+    return Refusal(Failure.UNAVAILABLE if away else Failure.REFUSED, error.code, ours)

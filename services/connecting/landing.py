@@ -16,7 +16,7 @@ from domain.connecting import shortfall
 from domain.errors import ConfigurationError, ServiceUnavailable
 from domain.provider import GrantKind, Rotation
 from domain.schedule import Schedule, after_answer
-from domain.token import Answer, Credentials
+from domain.token import Answer, ConnectionRef, Credentials
 from providers.tenants import tenant_of
 from services import alerts
 from services.connecting.exchange import Exchanged
@@ -66,12 +66,13 @@ class Landing:
         if account is not None and flow.account_id and account.id != flow.account_id:
             return replace(failed, failure=Failure.OTHER_ACCOUNT)
         missing = _missing(provider, flow, exchanged.answer)
+        new = self._new(provider, flow, exchanged, account_id)
         consent = Consent(
-            new=self._new(provider, flow, exchanged, account_id),
+            new=new,
             nameless=flow.account_id == "",
             needs_refresh_token=provider.facts.grant is GrantKind.REFRESH_TOKEN,
             detail={"asked": list(flow.scopes), "missing": list(missing), "flow_id": str(flow.id)},
-            alert=_alert(flow, name, missing) if missing else None,
+            alerts=_alerts(flow, account_id, name, missing=missing, new=new),
         )
         try:
             connected = self._patiently(consent)
@@ -144,13 +145,21 @@ def _missing(provider: ReadyProvider, flow: Flow, answer: Answer) -> tuple[str, 
     )
 
 
-def _alert(flow: Flow, name: str, missing: tuple[str, ...]) -> Callable[[UUID], AlertSpec]:
-    def made(connection_id: UUID) -> AlertSpec:
-        return alerts.scope_shortfall(
-            connection_id, flow.provider_id, name, user_id=flow.user_id, missing=missing
-        )
+def _alerts(
+    flow: Flow, account_id: str, name: str, *, missing: tuple[str, ...], new: NewConnection
+) -> tuple[Callable[[UUID], AlertSpec], ...]:
+    """Return what has to be told of a consent, made once the connection's id is known."""
 
-    return made
+    def ref(connection_id: UUID) -> ConnectionRef:
+        return ConnectionRef(connection_id, flow.user_id, flow.provider_id, account_id)
+
+    told: list[Callable[[UUID], AlertSpec]] = []
+    if missing:
+        told.append(lambda connection: alerts.scope_shortfall(ref(connection), name, missing=missing))
+    ends = new.schedule.expires_at
+    if not new.refreshable and ends is not None:
+        told.append(lambda connection: alerts.not_renewable(ref(connection), name, expires_at=ends))
+    return tuple(told)
 
 
 def _tenant(provider: ReadyProvider, metadata: Mapping[str, object]) -> str | None:

@@ -6,12 +6,14 @@ import hmac
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
-from domain.errors import SealBroken
+from domain.errors import SealBroken, ServiceUnavailable
+from services import alerts
 from services.connecting.exchange import Exchange, Refusal
 from services.connecting.face import Face
 from services.connecting.landing import Landing
@@ -19,6 +21,7 @@ from services.connecting.leaving import cookie_name, hashed
 from services.connecting.outcomes import Failure, Finished
 from services.providers import ProviderDesk, ReadyProvider
 from storage.activity import Note
+from storage.alerts import AlertStore
 from storage.flows import Flow, FlowStore
 from storage.tokens.store import TokenStore
 
@@ -81,8 +84,10 @@ class Returning:
         tokens: TokenStore,
         exchange: Exchange,
         landing: Landing,
+        alert_store: AlertStore,
     ) -> None:
         self._desk = desk
+        self._alerts = alert_store
         self._flows = flows
         self._tokens = tokens
         self._exchange = exchange
@@ -121,10 +126,16 @@ class Returning:
             log.error("verifier_unreadable", flow_id=str(flow.id), why=str(broken))
             return self._failed(flow, Failure.UNAVAILABLE, "unreadable")
         if isinstance(exchanged, Refusal):
+            if exchanged.ours:
+                name = provider.definition.display_name
+                self._alerts.open(alerts.connect_refused(flow.provider_id, name, code=exchanged.code))
             return self._failed(flow, exchanged.failure, exchanged.code)
         finished = self._landing.store(provider, flow, exchanged)
         if finished.failure is not None:
             return self._failed(flow, finished.failure, finished.code)
+        with suppress(ServiceUnavailable):
+            # What counts is stored; the next success ends the alert as well.
+            self._alerts.resolve(alerts.connect_cause(flow.provider_id))
         return finished
 
     def _doubt(

@@ -130,6 +130,22 @@ def test_an_answer_without_a_refresh_token_takes_nothing_away(
     assert world.activity(user)[-1] == ("connection_kept", None)
 
 
+def test_what_cannot_be_renewed_is_told(world: World, browser: Browser, user: str) -> None:
+    """A first consent without a refresh token is kept as long as it lasts; an alert says when that ends, and
+    the next consent resolves it."""
+    callback = browser.decide(browser.leave(world.link("strict", user)))
+    world.deployment.simulator.configure("strict", first_refresh_token=False)
+    assert browser.get(callback).status_code == 200
+
+    (row,) = world.connections(user)
+    assert (row["status"], row["refreshable"], row["refresh_due_at"]) == ("active", False, None)
+    assert world.alerts(row["id"]) == [("not_renewable", "open")]
+    world.deployment.simulator.restore_settings()
+    world.connect("strict", user)
+    assert world.alerts(row["id"]) == [("not_renewable", "resolved")]
+    assert world.connections(user)[0]["refreshable"]
+
+
 def test_scopes_of_another_account_are_not_asked_for(world: World, browser: Browser, user: str) -> None:
     """What one account has granted is asked of that account alone."""
     world.connect("strict", user, account="alice", scopes="read write")

@@ -190,6 +190,24 @@ def test_an_exchange_that_fails(
     assert world.rows("SELECT scope FROM provider_holds WHERE held_until IS NOT NULL") == []
 
 
+def test_a_provider_that_refuses_our_app_is_told(world: World, browser: Browser, user: str) -> None:
+    """Nobody can connect then: one alert says so and names the settings, and the next success resolves it."""
+
+    def alerts() -> list[dict[str, object]]:
+        return world.rows("SELECT status, count, help FROM alerts WHERE cause = 'provider:strict:connect'")
+
+    before = len(alerts())
+    for _ in range(2):
+        callback = browser.decide(browser.leave(world.link("strict", user)))
+        world.deployment.simulator.fault("invalid_client", dialect="strict")
+        assert_refused(browser.get(callback), 502, "did not confirm")
+    told = [alert for alert in alerts() if alert["status"] == "open"]
+    assert [alert["count"] for alert in told] == [2]
+    assert "/oauth/strict/callback" in str(told[0]["help"])
+    world.connect("strict", user)
+    assert [alert["status"] for alert in alerts()] == ["resolved"] * (before + 1)
+
+
 def test_an_exchange_that_was_not_processed_is_made_again(world: World, browser: Browser, user: str) -> None:
     """A provider that says that it did nothing is asked once more, and the person notices nothing."""
     callback = browser.decide(browser.leave(world.link("strict", user)))

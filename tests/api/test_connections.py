@@ -22,7 +22,9 @@ def test_providers_are_listed_with_what_a_user_has(world: World, user: str) -> N
     listed = {row["id"]: row for row in world.api.get("/oauth/providers", params={"user_id": user}).json()}
 
     assert (listed["strict"]["connected"], listed["gsc"]["connected"]) == (True, False)
-    assert (listed["unconfigured"]["configured"], listed["wix-app"]["connectable"]) == (False, False)
+    assert (listed["unconfigured"]["configured"], listed["strict"]["configured"]) == (False, True)
+    assert "connect" in listed["strict"]["capabilities"]
+    assert "connect" not in listed["wix-app"]["capabilities"]
     assert listed["window"]["variables"] == {"shop": "the shop's name"}
 
 

@@ -9,11 +9,13 @@ import pytest
 from pydantic import SecretStr
 
 from services.connecting.links import Link, Links
+from simulator.process import SimulatorProcess
 from storage.keys import KeyRing, generate
 from storage.sealing_key import SealingKey
 from storage.signing import Signer
 from tests.api.browser import Browser, query_of, with_query
-from tests.api.world import APP, World
+from tests.api.conftest import deployed
+from tests.api.world import APP, World, start
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.servers]
 
@@ -70,6 +72,32 @@ def test_a_link_does_not_lead_where_we_would_not(world: World, browser: Browser,
 
     assert page.status_code == 400
     assert "elsewhere" not in page.text
+
+
+def test_behind_https_the_cookie_is_for_https_alone(
+    migrated_database_url: str,
+    redis_url: str,
+    simulator: SimulatorProcess,
+    tmp_path_factory: pytest.TempPathFactory,
+    user: str,
+) -> None:
+    """`__Host-`, Secure, HttpOnly and Lax; the redirect URI and every link are of the public URL."""
+    folder = tmp_path_factory.mktemp("https")
+    with deployed(folder, migrated_database_url, redis_url, simulator) as deployment:
+        face = start(deployment, EVERGRANT_PUBLIC_URL="https://connect.example.com/base/")
+        link = face.link("strict", user)
+        answer = face.api.get(link.replace("https://connect.example.com/base", ""), follow_redirects=False)
+
+        assert link.startswith("https://connect.example.com/base/oauth/strict/begin?link=")
+        cookie = answer.headers["set-cookie"]
+        assert cookie.startswith("__Host-evergrant-connect-")
+        assert {part.strip().lower() for part in cookie.split(";")[1:]} == {
+            "httponly", "max-age=600", "path=/", "samesite=lax", "secure",
+        }  # fmt: skip
+        asked = query_of(answer.headers["location"])
+        assert asked["redirect_uri"] == "https://connect.example.com/base/oauth/strict/callback"
+        assert answer.headers["strict-transport-security"] == "max-age=31536000"
+        face.api.close()
 
 
 def test_a_link_of_other_keys_is_refused(world: World, browser: Browser, user: str) -> None:

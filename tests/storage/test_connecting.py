@@ -14,6 +14,9 @@ from domain.token import Credentials, Status
 from storage.connecting import Connected, ConnectStore, Consent, Unstorable
 from storage.flows import FlowStore, NewFlow
 from storage.importing import NewConnection
+from storage.keys import KeyRing, generate
+from storage.resealing import table_resealers
+from storage.sealing import Sealer
 from storage.tokens.landing import Gone, Superseded
 from tests.storage.making import Bench, fresh_schedule, landing, pair
 
@@ -129,6 +132,26 @@ def test_a_flow_is_taken_by_one(bench: Bench) -> None:
     assert opened is not None
     assert opened.get_secret_value() == "v"
     assert (taken[0].expired, taken[0].scopes) == (False, ("read",))
+
+
+def test_a_flow_survives_a_change_of_keys(bench: Bench) -> None:
+    """What it keeps sealed is sealed anew, so that the former key can be taken out while people are away."""
+    both = Sealer(KeyRing.parse(SecretStr(f"{generate('old')},{generate('new')}")))
+    flows = FlowStore(bench.engine, both)
+    flow = NewFlow(
+        uuid4(), "acme", "user-1", None, (), {}, timedelta(minutes=10), secret=SecretStr("verifier")
+    )
+    flows.begin_code(flow, state_hash=b"s" * 32, browser_hash=b"b" * 32)
+    resealers = {resealer.name: resealer for resealer in table_resealers(bench.engine, both)}
+
+    assert resealers["flows"].keys() == {"old": 1}
+    assert resealers["flows"].reseal("new", lambda _: None).resealed == 1
+    assert resealers["flows"].keys() == {"new": 1}
+    taken = flows.take(b"s" * 32)
+    assert taken is not None
+    opened = flows.open(taken)
+    assert opened is not None
+    assert opened.get_secret_value() == "verifier"
 
 
 def test_flows_that_nobody_finished_are_erased(bench: Bench) -> None:
