@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 #: Requests under way when the process is asked to stop may finish: an exchange, an account's request, a
 # commit.
-GRACE_SECONDS: Final = 45
+GRACE_SECONDS: Final = 60
 
 
 def serve(app: FastAPI, *, host: str, port: int) -> None:

@@ -159,15 +159,13 @@ def _scopes(
 def _variables(
     definition: ProviderDefinition, wish: Wish, existing: ConnectionSummary | None
 ) -> Mapping[str, str]:
-    """Return what the URLs are filled with: as wished for, else as the connection has it, else its
-    default."""
-    if unknown := sorted(set(wish.variables) - set(definition.variables)):
+    """Return what URLs and token requests are filled with: as wished for, else as the connection has it."""
+    names = (*definition.variables, *definition.required_metadata)
+    if unknown := sorted(set(wish.variables) - set(names)):
         raise CannotConnect("parameter_unknown", f"{definition.id} has no variable {', '.join(unknown)}")
     had = {} if existing is None else existing.metadata
     values = {
-        name: str(value)
-        for name in definition.variables
-        if (value := wish.variables.get(name, had.get(name))) is not None
+        name: str(value) for name in names if (value := wish.variables.get(name, had.get(name))) is not None
     }
     if problems := list(_problems(definition, values)):
         raise CannotConnect("variable_wrong", "; ".join(problems))
@@ -181,3 +179,6 @@ def _problems(definition: ProviderDefinition, values: Mapping[str, str]) -> Iter
         if problem(definition, name, values) is not None:
             example = "" if variable.example is None else f", such as {variable.example}"
             yield f"{name}: {variable.help or 'a part of the provider URLs'}{example}"
+    for name in definition.required_metadata:
+        if name not in definition.variables and not values.get(name, "").strip():
+            yield f"{name}: {definition.id} needs it to refresh"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
@@ -39,15 +39,18 @@ from providers.requests import PreparedCall
 from services.admission import Admission, Denied
 from services.connecting.outcomes import Failure
 from services.providers import ReadyProvider
+from services.scopes import Scope
 from storage.flows import Flow
 
 log = structlog.get_logger(__name__)
 
 #: Total time of one call, while somebody looks at a browser.
 DEADLINE: Final = timedelta(seconds=15)
-#: How long a slot is waited for, and how often a call that did nothing is made again.
-PATIENCE: Final = timedelta(seconds=5)
+#: How long a slot is waited for.
+PATIENCE: Final = timedelta(seconds=3)
+#: How often a call that did nothing is made, and until when another one is begun.
 TRIES: Final = 3
+AGAIN_WITHIN: Final = timedelta(seconds=8)
 _PAUSE: Final = 0.25
 T = TypeVar("T")
 
@@ -193,7 +196,7 @@ class Exchange:
     def _polled(
         self, provider: ReadyProvider, prepared: PreparedCall, began_at: datetime
     ) -> Connected | StillPending:
-        with self._admission.admit(provider.scope) as gate:
+        with self._admission.admit(_unpaced(provider)) as gate:
             if isinstance(gate, Denied):
                 return StillPending()
             polled = self._client.poll_device(prepared, provider.app, deadline=DEADLINE, now=began_at)
@@ -240,10 +243,10 @@ class Exchange:
         Args:
             again: What it is made again for, shortly after: nothing has come of it.
         """
-        give_up_at = self._clock() + PATIENCE.total_seconds()
+        began = self._clock()
         tries = 0
         while True:
-            with self._admission.admit(provider.scope) as gate:
+            with self._admission.admit(_unpaced(provider)) as gate:
                 if not isinstance(gate, Denied):
                     tries += 1
                     try:
@@ -253,12 +256,20 @@ class Exchange:
                 else:
                     failure = None
             # Outside of the share: whoever waits holds nothing.
+            waited = timedelta(seconds=self._clock() - began)
             if isinstance(gate, Denied):
-                if gate.retry_at is not None or self._clock() >= give_up_at:
+                if gate.retry_at is not None or waited >= PATIENCE:
                     return Refusal(Failure.UNAVAILABLE, gate.code)
-            elif failure is not None and (not isinstance(failure, again) or tries >= TRIES):
+            elif failure is not None and (
+                not isinstance(failure, again) or tries >= TRIES or waited >= AGAIN_WITHIN
+            ):
                 return _refusal(provider, failure)
             self._sleep(_PAUSE)
+
+
+def _unpaced(provider: ReadyProvider) -> Scope:
+    """Return the scope without its rate: a person goes before the refreshes that use it up, and is one."""
+    return replace(provider.scope, max_per_second=None)
 
 
 def _not_prepared(provider: ReadyProvider, flow: Flow, error: Exception) -> Refusal:

@@ -72,6 +72,7 @@ authorize_names = {{ scope = "scope" }}
 scopes = ["read"]
 rotation = "single_use"
 replay_window = 600
+metadata_fields = {{ audience = "plan" }}
 [providers.window.variables.shop]
 pattern = "window|elsewhere"
 help = "the shop's name"

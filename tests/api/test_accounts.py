@@ -72,7 +72,7 @@ def test_a_link_for_one_account_is_for_no_other(world: World, browser: Browser, 
 def test_where_the_provider_names_nobody_the_caller_does(world: World, browser: Browser, user: str) -> None:
     """Without a way to know the account, `account_id` tells connections apart, and "" is the usual one."""
     for more in ({}, {"account_id": "blog"}, {"account_id": "blog"}):
-        browser.consent(world.link("window", user, shop="window", **more))
+        browser.consent(world.link("window", user, shop="window", plan="pro", **more))
 
     assert [row["account_id"] for row in world.connections(user)] == ["", "blog"]
 

@@ -72,19 +72,20 @@ def test_the_browser_is_sent_back_where_it_was_to_go(world: World, browser: Brow
 
 
 def test_a_shop_is_a_part_of_the_address(world: World, browser: Browser, user: str) -> None:
-    """A URL variable is given with the link, kept in the connection's metadata, and need not be given
-    again."""
+    """URL variables, and what token requests need beside, are given with the link, kept in the connection's
+    metadata, and need not be given again."""
     refused = world.api.get("/oauth/window/connect", params={"user_id": user})
     wrong = world.api.get("/oauth/window/connect", params={"user_id": user, "shop": "evil.example"})
-    browser.consent(world.link("window", user, shop="window"))
+    browser.consent(world.link("window", user, shop="window", plan="pro"))
     again = browser.leave(world.link("window", user))
 
     for answer in (refused, wrong):
         assert answer.status_code == 400
         assert answer.json()["code"] == "variable_wrong"
         assert "shop: the shop's name, such as window" in answer.json()["detail"]
+        assert "plan: window needs it to refresh" in answer.json()["detail"]
     (row,) = world.connections(user)
-    assert row["metadata"] == {"shop": "window"}
+    assert row["metadata"] == {"shop": "window", "plan": "pro"}
     assert "/window/authorize?" in again
 
 

@@ -90,6 +90,22 @@ def test_health_needs_no_key(world: World) -> None:
     assert "/oauth/{provider_id}/connect" in described
 
 
+def test_a_key_ring_that_lacks_the_agreed_key_is_told(world: World, browser: Browser, user: str) -> None:
+    """Nothing is sealed that the workers could not open: a page for the person, and words in the log."""
+    link = world.link("strict", user)
+    (agreed,) = world.rows("SELECT sealing_key AS key FROM deployment")
+    world.change("UPDATE deployment SET sealing_key = 'other:0011223344556677' RETURNING singleton")
+    try:
+        page = browser.get(link)
+    finally:
+        world.change("UPDATE deployment SET sealing_key = %s RETURNING singleton", agreed["key"])
+
+    assert page.status_code == 503
+    assert "We cannot finish this at the moment" in page.text
+    assert "EVERGRANT_KEYS does not hold" in world.log
+    assert browser.leave(link)
+
+
 def test_servers_that_are_away_are_told(
     postgres_server: EmbeddedPostgres,
     migrated_template: str,

@@ -73,3 +73,4 @@ def test_no_secret_of_a_flow_is_found_anywhere(world: World, browser: Browser, u
     # The search would find it: what may be written is there.
     assert '"route": "/oauth/{provider_id}/callback"' in world.log
     assert "uvicorn.access" not in world.log
+    assert "Traceback" not in world.log

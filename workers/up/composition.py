@@ -22,7 +22,7 @@ from workers.supervision.spec import ProcessSpec
 #: Longer than the longest task: a worker that was asked to stop finishes what it has begun.
 WORKER_GRACE: Final = timedelta(seconds=60)
 #: Longer than the longest request: an exchange, an account's request, and a commit.
-API_GRACE: Final = timedelta(seconds=50)
+API_GRACE: Final = timedelta(seconds=65)
 #: What the interactive worker does is short, or waits for others: many threads cost little.
 INTERACTIVE_THREADS: Final = 16
 #: A tick of each kind, and a revocation that waits for its provider. Ticks have a worker of their own: what
