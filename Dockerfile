@@ -20,6 +20,7 @@ COPY providers/ providers/
 COPY services/ services/
 COPY tasks/ tasks/
 COPY workers/ workers/
+COPY api/ api/
 COPY simulator/ simulator/
 # What builds and installs is of no use to what runs.
 RUN pip install --no-deps --no-build-isolation --no-index . \

@@ -33,22 +33,23 @@ def main() -> None:
     """Run, measure, write the result, and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--port", type=int, default=8180)
     parser.add_argument("--flower-port", type=int, default=5655)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="evergrant-demo-") as folder:
-        result = run(Path(folder), minutes=given.minutes, flower_port=given.flower_port)
+        result = run(Path(folder), minutes=given.minutes, port=given.port, flower_port=given.flower_port)
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
 
 
-def run(folder: Path, *, minutes: float, flower_port: int) -> dict[str, Any]:
+def run(folder: Path, *, minutes: float, port: int, flower_port: int) -> dict[str, Any]:
     """Run the demo in `folder` for so many minutes and return the figures."""
     environment = {**os.environ, "EVERGRANT_DATA_DIR": str(folder / "data"), "PYTHONPATH": str(ROOT)}
     log = folder / "up.log"
     with log.open("wb") as output:
         up = subprocess.Popen(
-            [*EVERGRANT, "up", "--demo", "--flower-port", str(flower_port)],
+            [*EVERGRANT, "up", "--demo", "--port", str(port), "--flower-port", str(flower_port)],
             env=environment, stdout=output, stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:

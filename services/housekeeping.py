@@ -11,6 +11,7 @@ from services.scopes import Scope
 from services.staged import StagedWatch
 from storage.alerts import AlertStore
 from storage.engine import Engine
+from storage.flows import FlowStore
 from storage.holds import HoldStore
 from storage.inspection import providers_in_use, tenant_in_use
 from storage.revocations import RevocationStore
@@ -29,6 +30,7 @@ class Housekeeping:
         revocations: RevocationStore,
         desk: ProviderDesk,
         staged: StagedWatch,
+        flows: FlowStore,
     ) -> None:
         self._engine = engine
         self._holds = holds
@@ -36,6 +38,7 @@ class Housekeeping:
         self._alerts = alert_store
         self._desk = desk
         self._staged = staged
+        self._flows = flows
 
     def run(self) -> None:
         """Tell what cannot be called, and end what is over.
@@ -44,6 +47,7 @@ class Housekeeping:
             ServiceUnavailable: Postgres is away.
         """
         self._staged.run()
+        self._flows.clean()
         waiting: set[str] = set()
         in_use = providers_in_use(self._engine)
         self._close_abandoned_holds(in_use)

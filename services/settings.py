@@ -11,18 +11,21 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from domain.errors import ConfigurationError
+from services.origins import origin_of, web_url
 
 PREFIX = "EVERGRANT_"
 _DATABASE_SCHEMES = ("postgresql://", "postgres://")
 _REDIS_SCHEMES = ("redis://", "rediss://")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+#: An API key that is shorter can be found by trying.
+SHORTEST_KEY = 16
 
 
 class Settings(BaseSettings):
@@ -41,6 +44,10 @@ class Settings(BaseSettings):
         flower_basic_auth: ``user:password`` for Flower; several comma-separated.
         internal_hosts: Hosts of providers that may lead inside, comma-separated; None: none but loopback
             hosts that a definition has written out.
+        public_url: Where browsers reach the HTTP face; None: its own address on 127.0.0.1.
+        redirect_allowlist: Origins that a browser may be sent to when a connection was made, beside the
+            public URL's; comma-separated.
+        admin_api_key: An API key that may do everything.
         log_format: ``json`` for machines, ``console`` for people.
     """
 
@@ -58,6 +65,9 @@ class Settings(BaseSettings):
     queue_seconds: float = Field(default=3.0, ge=0.5, le=60)
     flower_basic_auth: SecretStr | None = None
     internal_hosts: str | None = None
+    public_url: str | None = None
+    redirect_allowlist: Annotated[tuple[str, ...], NoDecode] = ()
+    admin_api_key: SecretStr | None = None
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -117,6 +127,50 @@ class Settings(BaseSettings):
                     message = "must be user:password (several comma-separated)"
                     raise ValueError(message)
         return pairs
+
+    @field_validator("public_url")
+    @classmethod
+    def _reachable_by_browsers(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = web_url(url)
+        if parts is None or parts.query or parts.fragment or "?" in url or "#" in url:
+            message = (
+                "must be an address such as https://evergrant.example.com, without query or fragment; plain "
+                "http is for loopback hosts alone, because browsers bring secrets there"
+            )
+            raise ValueError(message)
+        return url.rstrip("/")
+
+    @field_validator("redirect_allowlist", mode="before")
+    @classmethod
+    def _origins(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        origins = []
+        for number, entry in enumerate(given.split(","), start=1):
+            origin = origin_of(entry.strip())
+            written = entry.strip().lower().rstrip("/")
+            if origin is None or written not in (origin, f"{origin}:443", f"{origin}:80"):
+                message = (
+                    f"must be origins such as https://app.example.com, comma-separated; entry {number} is "
+                    "none (no path, no wildcard; plain http for loopback hosts alone)"
+                )
+                raise ValueError(message)
+            origins.append(origin)
+        return tuple(origins)
+
+    @field_validator("admin_api_key")
+    @classmethod
+    def _hard_to_guess(cls, key: SecretStr | None) -> SecretStr | None:
+        text = None if key is None else key.get_secret_value()
+        if text is not None and (len(text) < SHORTEST_KEY or not text.isascii() or not text.isprintable()):
+            message = (
+                f"must be at least {SHORTEST_KEY} printable ASCII characters; "
+                "`openssl rand -hex 32` makes one"
+            )
+            raise ValueError(message)
+        return key
 
     @field_validator("providers_file")
     @classmethod

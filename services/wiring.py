@@ -18,6 +18,7 @@ from services.admission import Admission
 from services.breakers import Breakers
 from services.capacity import CapacityWatch
 from services.checks import HealthChecks
+from services.connecting.connecting import Connecting, assemble
 from services.crowding import Crowding
 from services.disconnecting import Disconnection
 from services.housekeeping import Housekeeping
@@ -49,11 +50,13 @@ from services.settings import Settings
 from services.slots import Slots
 from services.staged import StagedWatch
 from storage.alerts import AlertStore
+from storage.connecting import ConnectStore
 from storage.connections import ConnectionStore
 from storage.deployment import DeploymentStore
 from storage.disconnecting import DisconnectStore
 from storage.elections import Elections
 from storage.engine import Engine, make_engine
+from storage.flows import FlowStore
 from storage.holds import HoldStore
 from storage.importing import Importer as BatchWriter
 from storage.incidents import IncidentStore
@@ -68,6 +71,7 @@ from storage.restoring import RestoringStore
 from storage.revocations import RevocationStore
 from storage.sealing import Sealer
 from storage.sealing_key import SealingKey
+from storage.signing import Signer
 from storage.staging.shelf import Shelf
 from storage.staging.spool import Spool
 from storage.tokens.store import TokenStore
@@ -122,6 +126,8 @@ class Services:
     after_restore: AfterRestore
     outside: OutsideMarks
     crowding: Crowding
+    connecting: Connecting
+    redis_url: SecretStr
 
     def close(self) -> None:
         """Close pools and clients. Called once, after the last task."""
@@ -199,6 +205,7 @@ def wire(
     recovery = Recovery(tokens, processes, staging, leftovers.land, incidents)
     outbox = RevocationStore(engine, sealer)
     revocations = Revocations(outbox, desk, admission, client)
+    flows = FlowStore(engine, sealer)
     return Services(
         settings=settings,
         engine=engine,
@@ -228,7 +235,7 @@ def wire(
             staging, flights, processes, alert_store, leftovers.land, ring, election, role=role, host=host
         ),
         housekeeping=Housekeeping(
-            engine, alert_store, holds, outbox, desk, StagedWatch(processes, alert_store)
+            engine, alert_store, holds, outbox, desk, StagedWatch(processes, alert_store), flows
         ),
         capacity=CapacityWatch(LoadStore(engine), alert_store, desk, admission, guard),
         incidents=incidents,
@@ -245,4 +252,17 @@ def wire(
         after_restore=AfterRestore(deployment, RestoringStore(engine), outside, desk, spool=spool),
         outside=outside,
         crowding=crowding,
+        connecting=assemble(
+            desk,
+            Signer(ring, sealing, "connect-link"),
+            flows,
+            ConnectStore(engine, sealer),
+            connections,
+            tokens,
+            client,
+            admission,
+            alert_store,
+            clock=lambda: database_time(engine),
+        ),
+        redis_url=servers.redis_url,
     )

@@ -107,7 +107,7 @@ class _GrantSummary:
 
 
 def _section(counters: Counters, grants: _GrantSummary) -> dict[str, object]:
-    served = {Verdict.REFRESHED.value, Verdict.REPLAYED.value}
+    served = {Verdict.REFRESHED.value, Verdict.REPLAYED.value, "exchanged"}
     counts = counters.as_json()
     return {
         **counts,

@@ -58,6 +58,7 @@ class DialectSettings:
             replay gets the SAME successor again, with a fresh access token. Outside, it is reuse.
         reuse_kills: whether reuse kills the grant with all its tokens (RFC 9700 §4.14.2) or is only refused.
         send_refresh_token: whether an unrotated refresh token is repeated in the answer.
+        first_refresh_token: whether the answer to a consent has a refresh token.
         expires_in: how the answer says it: ``int``, ``string`` or ``missing``.
         latency: before a request is acted on.
         check_latency: the same for checks; None means as `latency`.
@@ -78,6 +79,7 @@ class DialectSettings:
     window: float | str = 30.0
     reuse_kills: bool = True
     send_refresh_token: bool = True
+    first_refresh_token: bool = True
     expires_in: str = "int"
     latency: Latency = field(default_factory=Latency)
     check_latency: Latency | None = None
@@ -186,6 +188,7 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "window": _window,
     "reuse_kills": _truth,
     "send_refresh_token": _truth,
+    "first_refresh_token": _truth,
     "expires_in": _one_of("int", "string", "missing"),
     "latency": Latency.parse,
     "check_latency": _or_null(Latency.parse),

@@ -129,6 +129,9 @@ class Traffic:
             self._world.note_check(name, result)
         elif call.kind == "revoke":
             self._world.note(name, "revocations")
+        elif call.kind != "token":
+            # People's pages and what identifies them: nobody asks how often.
+            return
         else:
             if grant is not None:
                 grant.under_way -= 1

@@ -95,12 +95,12 @@ def record(
     connection: Connection,
     note: Note,
     *,
-    connection_id: UUID,
+    connection_id: UUID | None,
     provider_id: str,
     version: int | None = None,
     attempt_id: UUID | None = None,
 ) -> None:
-    """Write one line within the caller's transaction."""
+    """Write one line within the caller's transaction; `connection_id` None: there is no connection yet."""
     connection.execute(
         insert(activity).values(
             connection_id=connection_id,

@@ -32,6 +32,11 @@ from storage.schema import alert_events, alerts
 
 Severity = Literal["info", "warning", "critical"]
 AlertStatus = Literal["open", "acknowledged", "resolved"]
+#: A person gave less than was asked for, or nothing to renew it by. Only another consent, or the connection's
+#: end, resolves these.
+SCOPE_SHORTFALL: Final = "scope_shortfall"
+NOT_RENEWABLE: Final = "not_renewable"
+_BY_CONSENT: Final = (SCOPE_SHORTFALL, NOT_RENEWABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +183,19 @@ def resolve_cause(connection: Connection, cause: str) -> bool:
     return _resolve(connection, alerts.c.cause == cause) > 0
 
 
-def resolve_connections(connection: Connection, connection_ids: Sequence[UUID]) -> int:
-    """Resolve all unresolved alerts about these connections; returns how many there were."""
-    return _resolve(connection, alerts.c.connection_id.in_(connection_ids))
+def resolve_connections(
+    connection: Connection, connection_ids: Sequence[UUID], *, consented: bool = False
+) -> int:
+    """Resolve the unresolved alerts about these connections that are over; returns how many there were.
+
+    Args:
+        consented: A person has connected anew, or ended it: that ends them all. A token that works ends all
+            but those about what the person did not consent to.
+    """
+    which: list[ColumnElement[bool]] = [alerts.c.connection_id.in_(connection_ids)]
+    if not consented:
+        which.append(alerts.c.kind.not_in(_BY_CONSENT))
+    return _resolve(connection, *which)
 
 
 class AlertStore:

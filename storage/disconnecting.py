@@ -181,7 +181,7 @@ class DisconnectStore:
         marking = {"wanted_id": connection_id, "rotates": how.rotates}
         version: int = connection.execute(_MARK, marking).scalar_one()
         connection.execute(delete(spare_tokens).where(spare_tokens.c.connection_id == connection_id))
-        resolve_connections(connection, [connection_id])
+        resolve_connections(connection, [connection_id], consented=True)
         ended = Ended(pending, siblings, unreadable, unresolved=row.presented_at is not None)
         detail = {
             "revocations": len(pending),

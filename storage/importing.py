@@ -89,7 +89,7 @@ class ImportResult:
     reason: str | None = None
 
 
-def _storable(line: NewConnection) -> bool:
+def storable(line: NewConnection) -> bool:
     """Say whether Postgres takes the values: it has no NUL, UTF-8 no lone surrogates, JSON no infinity."""
     values = [line.key, line.scope, dict(line.metadata)]
     try:
@@ -128,7 +128,7 @@ class Importer:
         results: dict[int, ImportResult] = {}
         waiting = []
         for place, line in enumerate(lines):
-            if _storable(line):
+            if storable(line):
                 waiting.append(place)
             else:
                 results[place] = ImportResult("refused", None, reason="unstorable_text")
@@ -216,7 +216,7 @@ class Importer:
         ]
         made = set(connection.execute(CREATE, {"rows": rows}).scalars())
         created = [place for place, connection_id in fresh.items() if connection_id in made]
-        tokens = [self._token_row(fresh[place], wave[place], sealer) for place in created]
+        tokens = [token_row(fresh[place], wave[place], sealer) for place in created]
         connection.execute(INSERT_TOKENS, {"rows": tokens})
         connection.execute(NOTE, {"kind": "imported", "ids": list(made)})
         return created
@@ -253,38 +253,40 @@ class Importer:
         if not replaced:
             return
         ids = list(replaced.values())
-        rows = [
-            self._token_row(connection_id, wave[place], sealer) for place, connection_id in replaced.items()
-        ]
+        rows = [token_row(connection_id, wave[place], sealer) for place, connection_id in replaced.items()]
         rotating = [connection_id for place, connection_id in replaced.items() if wave[place].rotates]
         connection.execute(REPLACE_TOKENS, {"rows": rows, "rotating": rotating})
         connection.execute(delete(spare_tokens).where(spare_tokens.c.connection_id.in_(ids)))
-        resolve_connections(connection, ids)
+        resolve_connections(connection, ids, consented=True)
         connection.execute(NOTE, {"kind": "credentials_replaced", "ids": ids})
 
     def _details(self, line: NewConnection) -> dict[str, object]:
         return {"scope": list(line.scope), "metadata": dict(line.metadata)}
 
-    def _token_row(self, connection_id: UUID, line: NewConnection, sealer: Sealer) -> dict[str, object]:
-        refresh, schedule = line.credentials.refresh_token, line.schedule
-        access = sealer.seal(line.credentials.access_token, token_ref("access_token", connection_id))
-        sealed = digest = None
-        if refresh is not None:
-            sealed = sealer.seal(refresh, token_ref("refresh_token", connection_id))
-            digest = sealer.digest(refresh, connection_id)
-        return {
-            "connection_id": str(connection_id),
-            "provider_id": line.provider_id,
-            "grant_id": str(uuid4()),
-            "key_id": sealer.key_id,
-            "access_token": _hex(access),
-            "refresh_token": _hex(sealed),
-            "refresh_digest": _hex(digest),
-            "issued_at": _instant(schedule.issued_at),
-            "expires_at": _instant(schedule.expires_at),
-            "refresh_expires_at": _instant(line.refresh_expires_at),
-            "refresh_due_at": _instant(schedule.refresh_due_at),
-            "check_due_at": _instant(schedule.check_due_at),
-            "refreshable": line.refreshable,
-            "tenant": line.tenant,
-        }
+
+def token_row(
+    connection_id: UUID, line: NewConnection, sealer: Sealer, *, grant_id: UUID | None = None
+) -> dict[str, object]:
+    """Return a connection's row of `tokens`, as the statements take it; `grant_id` None: a new grant."""
+    refresh, schedule = line.credentials.refresh_token, line.schedule
+    access = sealer.seal(line.credentials.access_token, token_ref("access_token", connection_id))
+    sealed = digest = None
+    if refresh is not None:
+        sealed = sealer.seal(refresh, token_ref("refresh_token", connection_id))
+        digest = sealer.digest(refresh, connection_id)
+    return {
+        "connection_id": str(connection_id),
+        "provider_id": line.provider_id,
+        "grant_id": str(grant_id or uuid4()),
+        "key_id": sealer.key_id,
+        "access_token": _hex(access),
+        "refresh_token": _hex(sealed),
+        "refresh_digest": _hex(digest),
+        "issued_at": _instant(schedule.issued_at),
+        "expires_at": _instant(schedule.expires_at),
+        "refresh_expires_at": _instant(line.refresh_expires_at),
+        "refresh_due_at": _instant(schedule.refresh_due_at),
+        "check_due_at": _instant(schedule.check_due_at),
+        "refreshable": line.refreshable,
+        "tenant": line.tenant,
+    }

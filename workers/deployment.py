@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import SecretStr
 
 from domain.errors import ConfigurationError
+from services.connecting import Face
 from services.settings import Settings
 from services.wiring import Servers
 from workers.embedded.layout import DataFolder
 from workers.embedded.postgres import EmbeddedPostgres
 from workers.embedded.redis import EmbeddedRedis
+from workers.embedded.secret_files import read_secret
+from workers.supervision.ports import LOOPBACK
 
 #: Files of the data folder's `secrets/`.
 KEYS_FILE = "keys"
 FLOWER_FILE = "flower_basic_auth"
+#: Where the HTTP face listens unless it is told otherwise.
+DEFAULT_PORT = 8080
+#: In the data folder itself, where people look for it.
+ADMIN_KEY_FILE = "admin_api_key"
 
 
 def resolve(settings: Settings) -> Servers:
@@ -61,3 +70,27 @@ def flower_basic_auth(settings: Settings) -> SecretStr:
             "user:password"
         )
     return SecretStr(made)
+
+
+def admin_api_key(settings: Settings) -> SecretStr | None:
+    """Return the API key that may do everything: the one that is set, or the one made by `evergrant up`.
+
+    None: there is none, and nothing that asks for a key works.
+
+    Raises:
+        ConfigurationError: The file that holds it can be read by others, or is empty.
+    """
+    if settings.admin_api_key is not None:
+        return settings.admin_api_key
+    made = read_secret(admin_key_path(settings))
+    return None if made is None else SecretStr(made)
+
+
+def admin_key_path(settings: Settings) -> Path:
+    """Return where the admin key is kept that `evergrant up` has made."""
+    return DataFolder(settings.data_dir).path / ADMIN_KEY_FILE
+
+
+def face(settings: Settings, port: int) -> Face:
+    """Return where browsers reach the HTTP face that listens on this port."""
+    return Face(settings.public_url or f"http://{LOOPBACK}:{port}", settings.redirect_allowlist)

@@ -68,8 +68,8 @@ class World:
         self.providers_file = folder / "providers.toml"
         definitions.write_definitions(self.providers_file, simulator.base_url, dose)
         self.supervisor = Single(
-            "supervisor", ("up", "--flower-port", str(free_port())), self.environment(self.data_a),
-            logs / "up.log", sort="supervisor",
+            "supervisor", ("up", "--port", str(free_port()), "--flower-port", str(free_port())),
+            self.environment(self.data_a), logs / "up.log", sort="supervisor",
         )  # fmt: skip
         threads = str(dose.threads)
         self.singles: list[Single] = []

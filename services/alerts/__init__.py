@@ -1,6 +1,7 @@
 """The alerts that the services raise: one cause each, in words for the person who is woken by it."""
 
 from services.alerts.capacity import CAPACITY, CAPACITY_CAUSE, capacity
+from services.alerts.connecting import connect_cause, connect_refused, not_renewable, scope_shortfall
 from services.alerts.connections import failing, needs_reauth, not_revoked, unreadable
 from services.alerts.deployment import RESTORED_CAUSE, restored, signs_in_words
 from services.alerts.providers import (
@@ -35,15 +36,19 @@ __all__ = [
     "STAGED_UNREADABLE",
     "answers_unsafe",
     "capacity",
+    "connect_cause",
+    "connect_refused",
     "failing",
     "named",
     "needs_reauth",
     "not_configured",
+    "not_renewable",
     "not_revoked",
     "process_lost",
     "provider_cause",
     "provider_held",
     "restored",
+    "scope_shortfall",
     "signs_in_words",
     "staged_damaged",
     "staged_refused",

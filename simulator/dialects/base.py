@@ -76,7 +76,7 @@ class Dialect:
     def __init__(self, world: World) -> None:
         self.world = world
         self.state = world.states[self.name]
-        # The authorization-code grant would be one more line here, and an authorize path in `routes`.
+        # Where people consent, `simulator.dialects.consent` adds a grant type of its own.
         self.grant_types: dict[str, Callable[[Call, float], Outcome]] = {"refresh_token": self.refresh}
 
     def routes(self) -> dict[str, dict[str, Endpoint]]:
@@ -213,6 +213,15 @@ class Dialect:
         if grant.scope:
             content["scope"] = grant.scope
         return json_answer(200, content, NO_STORE)
+
+    def first_answer(self, grant: Grant, access_token: str, expires_in: int | None) -> Answer:
+        """Return the answer to a consent, which has the refresh token whatever later answers have."""
+        later = self.token_answer(grant, access_token, expires_in)
+        content = {**json.loads(later.body), **self.metadata(grant)}
+        content.pop("refresh_token", None)
+        if self.has_refresh_token and self.state.settings.first_refresh_token:
+            content["refresh_token"] = self.world.refresh_token(grant)
+        return json_answer(later.status, content, later.headers)
 
     def check(self, call: Call, now: float) -> Outcome:
         """Answer a check."""

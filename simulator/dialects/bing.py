@@ -7,7 +7,9 @@ both are served, and the setting `token_paths` closes one. Rotation is undocumen
 from __future__ import annotations
 
 from simulator.dialects.base import Call, Dialect, Endpoint
+from simulator.dialects.consent import Consent
 from simulator.wire import Answer, Refusal, Request, json_answer
+from simulator.world import World
 
 # learn.microsoft.com, ApiErrorCode; 18 is undocumented and seen in the wild.
 _MESSAGES = {
@@ -29,10 +31,15 @@ class Bing(Dialect):
     token_path: str = "/bing/webmasters/oauth/token"  # noqa: S105 - a path
     check_path: str = "/bing/webmaster/api.svc/json/GetUserSites"
 
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._consent = Consent(self, "/bing/webmasters/oauth/authorize")
+
     def routes(self) -> dict[str, dict[str, Endpoint]]:
-        """Add the token URL of the documentation's refresh example."""
+        """Add the token URL of the documentation's refresh example, and where people consent."""
         return {
             **super().routes(),
+            **self._consent.routes(),
             "/bing/webmasters/token": {"POST": Endpoint("token", self.read_token)},
         }
 

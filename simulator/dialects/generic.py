@@ -7,6 +7,8 @@ for revocation, RFC 9700 §4.14.2 for what happens on reuse.
 from __future__ import annotations
 
 from simulator.dialects.base import Call, Dialect, Endpoint, Outcome, basic_credentials
+from simulator.dialects.consent import Consent
+from simulator.dialects.devices import Devices
 from simulator.grants import Grant
 from simulator.wire import Answer, Headers, Refusal, Request, json_answer
 from simulator.world import World
@@ -23,10 +25,17 @@ class Generic(Dialect):
         self.check_path = f"/{name}/userinfo"
         self.revoke_path = f"/{name}/revoke"
         super().__init__(world)
+        self._consent = Consent(self, f"/{name}/authorize", sends_issuer=True)
+        self._devices = Devices(self)
 
     def routes(self) -> dict[str, dict[str, Endpoint]]:
-        """Add the revocation endpoint."""
-        return {**super().routes(), f"/{self.name}/revoke": {"POST": Endpoint("revoke", self.read_revoke)}}
+        """Add revocation and the places where people consent."""
+        return {
+            **super().routes(),
+            **self._consent.routes(),
+            **self._devices.routes(),
+            f"/{self.name}/revoke": {"POST": Endpoint("revoke", self.read_revoke)},
+        }
 
     def client_of(self, call: Call) -> str:
         """Return the id of the authenticated client. RFC 6749 §2.3: one method at a time."""
@@ -52,7 +61,8 @@ class Generic(Dialect):
     def check_answer(self, call: Call, result: str) -> Answer:
         """Return the user, or 401 in the shape of RFC 6750 §3.1."""
         if result == "ok" and call.grant is not None:
-            return json_answer(200, {"sub": call.grant.grant_id, "scope": call.grant.scope})
+            grant = call.grant
+            return json_answer(200, {"sub": grant.grant_id, "account": grant.user, "scope": grant.scope})
         if result == "missing_token":
             return Answer(401, b"", headers=((b"www-authenticate", b"Bearer"),))
         challenge = b'Bearer error="invalid_token", error_description="The access token is not valid"'

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from simulator.dialects.base import Call, Dialect, Endpoint, Outcome
+from simulator.dialects.consent import Consent
 from simulator.wire import Answer, Refusal, Request, json_answer
+from simulator.world import World
 
 _SCOPES = {
     "https://www.googleapis.com/auth/webmasters",
@@ -19,9 +21,30 @@ class Google(Dialect):
     check_path: str = "/google/webmasters/v3/sites"
     revoke_path: str | None = "/google/revoke"
 
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._consent = Consent(self, "/google/auth")
+
     def routes(self) -> dict[str, dict[str, Endpoint]]:
-        """Add the revocation endpoint."""
-        return {**super().routes(), "/google/revoke": {"POST": Endpoint("revoke", self.read_revoke)}}
+        """Add revocation, where people consent, and who they are."""
+        return {
+            **super().routes(),
+            **self._consent.routes(),
+            "/google/revoke": {"POST": Endpoint("revoke", self.read_revoke)},
+            "/google/userinfo": {"GET": Endpoint("account", self._read_userinfo)},
+        }
+
+    def _read_userinfo(self, request: Request, arrived_at: float) -> Call:
+        call = self.new_call("account", request, arrived_at, self._userinfo)
+        return self.recognise_access(call, request.bearer or "")
+
+    def _userinfo(self, call: Call, now: float) -> Outcome:
+        """Return who the account is (OpenID Connect Core §5.3)."""
+        result = super().check_result(call, now)
+        if result != "ok" or call.grant is None:
+            return Outcome(self.check_answer(call, result), result)
+        user = call.grant.user
+        return Outcome(json_answer(200, {"sub": f"google-{user}", "email": f"{user}@example.com"}), result)
 
     def read_revoke(self, request: Request, arrived_at: float) -> Call:
         """Read a revocation: either kind of token will do, in the form or in the query."""

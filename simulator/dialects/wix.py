@@ -8,13 +8,21 @@ answer has ``expires_in``; refresh tokens do not rotate. The settings turn rotat
 from __future__ import annotations
 
 from simulator.dialects.base import Call, Dialect, Endpoint, Outcome
+from simulator.dialects.consent import Consent
 from simulator.grants import Grant, Verdict
 from simulator.wire import Answer, Refusal, Request, json_answer
 from simulator.world import World
 
 _TOKEN_PATH = "/wix/oauth2/token"  # noqa: S105 - a path
 _CHECK_PATH = "/wix/oauth2/token-info"
-_CAMEL = {"grantType": "grant_type", "refreshToken": "refresh_token", "clientId": "client_id"}
+_CAMEL = {
+    "grantType": "grant_type",
+    "refreshToken": "refresh_token",
+    "clientId": "client_id",
+    "code": "code",
+    "redirectUri": "redirect_uri",
+    "codeVerifier": "code_verifier",
+}
 
 
 class _Wix(Dialect):
@@ -52,6 +60,10 @@ class WixHeadless(_Wix):
 
     name: str = "wix"
     token_path: str = _TOKEN_PATH
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.consent = Consent(self, "/wix/oauth2/authorize")
 
     def authenticate(self, call: Call) -> None:
         """Know the client by its id alone."""
@@ -107,6 +119,7 @@ class WixFamily:
         return {
             _TOKEN_PATH: {"POST": Endpoint("token", self._read_token)},
             _CHECK_PATH: {"POST": Endpoint("check", self._read_check)},
+            **self._headless.consent.routes(),
             self._legacy.token_path: {"POST": Endpoint("token", self._read_legacy)},
         }
 

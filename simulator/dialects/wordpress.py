@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from simulator.dialects.base import Call, Dialect
+from simulator.dialects.base import Call, Dialect, Endpoint
+from simulator.dialects.consent import Consent
 from simulator.grants import Grant
 from simulator.wire import Answer, Request, json_answer
 from simulator.world import World
@@ -19,6 +20,11 @@ class WordPress(Dialect):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.grant_types = {}
+        self._consent = Consent(self, "/wordpress/oauth2/authorize")
+
+    def routes(self) -> dict[str, dict[str, Endpoint]]:
+        """Add where people consent."""
+        return {**super().routes(), **self._consent.routes()}
 
     def metadata(self, grant: Grant) -> dict[str, object]:
         """Return the blog that the token is for."""

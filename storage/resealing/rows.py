@@ -12,7 +12,7 @@ from sqlalchemy import Engine, Row, func, select
 from domain.errors import SealBroken
 from storage.engine import autocommit, single
 from storage.resealing.counts import Broken, OnProgress, Resealed, Resealer
-from storage.resealing.tables import BEFORE_ALL, REVOCATIONS, SPARES, TOKENS, SealedTable
+from storage.resealing.tables import BEFORE_ALL, FLOWS, REVOCATIONS, SPARES, TOKENS, SealedTable
 from storage.sealing import Sealer, header
 
 
@@ -122,6 +122,7 @@ def table_resealers(engine: Engine, sealer: Sealer) -> list[Resealer]:
         TableResealer(engine, sealer, TOKENS, "tokens"),
         TableResealer(engine, sealer, SPARES, "spares"),
         TableResealer(engine, sealer, REVOCATIONS, "revocations"),
+        TableResealer(engine, sealer, FLOWS, "flows"),
     ]
 
 

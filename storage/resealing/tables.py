@@ -29,7 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from storage.schema import pending_revocations, spare_tokens, tokens
+from storage.flows import flow_ref
+from storage.schema import connect_flows, pending_revocations, spare_tokens, tokens
 from storage.sealing import RowRef
 from storage.tokens.rows import revocation_ref, spare_ref, token_ref
 
@@ -176,6 +177,13 @@ REVOCATIONS: Final = SealedTable(
     "id",
     ("token",),
     lambda name, row: revocation_ref(name, row.connection_id, row.row_id),
+)
+#: A flow's id stands in for the connection that it may come to.
+FLOWS: Final = SealedTable(
+    connect_flows,
+    "id",
+    ("secret",),
+    lambda name, row: flow_ref(name, row.row_id),
 )
 #: Before every id that occurs: ids are drawn at random (RFC 9562 §5.4), and nil is none of them.
 BEFORE_ALL: Final = UUID(int=0)

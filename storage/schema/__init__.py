@@ -1,6 +1,7 @@
 """The tables. `storage/migrations` creates them; `make check` holds both together."""
 
 from storage.schema.base import SPENT_KEPT, metadata
+from storage.schema.connecting import connect_flows
 from storage.schema.deployment import deployment, processes
 from storage.schema.providers import pending_revocations, provider_holds, verdict_holds
 from storage.schema.record import activity, alert_events, alerts
@@ -11,6 +12,7 @@ __all__ = [
     "activity",
     "alert_events",
     "alerts",
+    "connect_flows",
     "connections",
     "deployment",
     "metadata",

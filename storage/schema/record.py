@@ -23,8 +23,9 @@ activity = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     instant("at", required=True),
-    # No foreign key: what happened outlives the connection it happened to.
-    Column("connection_id", Uuid, nullable=False),
+    # No foreign key: what happened outlives the connection it happened to. Null where somebody tried to
+    # connect, and it came to no connection.
+    Column("connection_id", Uuid),
     Column("provider_id", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("attempt_id", Uuid),

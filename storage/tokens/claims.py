@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Row, bindparam, select
 
-from domain.token import ConnectionRef, Credentials, TokenState
+from domain.token import ConnectionRef, Credentials, Status, TokenState
 from storage.combining import GroupFailed
 from storage.engine import single
 from storage.schema import connections, tokens
@@ -89,6 +89,17 @@ _FIND: Final = select(connections.c.id).where(
     connections.c.user_id == bindparam("of_user"),
     connections.c.provider_id == bindparam("at_provider"),
     connections.c.account_id == bindparam("account"),
+)
+#: Of a user who names no account: what there is to choose from.
+_FIND_ANY: Final = (
+    select(connections.c.id, connections.c.account_id, tokens.c.status)
+    .join(tokens, tokens.c.connection_id == connections.c.id)
+    .where(
+        connections.c.user_id == bindparam("of_user"),
+        connections.c.provider_id == bindparam("at_provider"),
+    )
+    .order_by(connections.c.account_id)
+    .limit(100)
 )
 
 
@@ -221,8 +232,21 @@ class Claims(StoreBase):
         return None if row is None else (ref_of(row), state_of(row), now_of(row))
 
     def find(self, user_id: str, provider_id: str, account_id: str = "") -> UUID | None:
-        """Return the id of a user's connection; None if there is none."""
+        """Return the id of a user's connection; None if there is none.
+
+        Args:
+            account_id: "" names the connection without an account id, or else the only one that the user has
+                there; one that was disconnected counts only where there is no other. None of several: the
+                account has to be named.
+        """
         parameters = {"of_user": user_id, "at_provider": provider_id, "account": account_id}
         with single(self._auto) as connection:
-            found: UUID | None = connection.execute(_FIND, parameters).scalar_one_or_none()
-        return found
+            if account_id:
+                found: UUID | None = connection.execute(_FIND, parameters).scalar_one_or_none()
+                return found
+            rows = connection.execute(_FIND_ANY, parameters).all()
+        living = [row for row in rows if row.status != Status.DISCONNECTED] or rows
+        # The one without a name comes first.
+        if living and (len(living) == 1 or living[0].account_id == ""):
+            return UUID(str(living[0].id))
+        return None

@@ -28,7 +28,7 @@ from workers.supervision.ports import free_port
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.servers]
 
-READY = ("bulk", "interactive", "control", "beat", "flower")
+READY = ("bulk", "interactive", "control", "beat", "api", "flower")
 
 
 class Up:
@@ -36,9 +36,13 @@ class Up:
 
     def __init__(self, environment: dict[str, str], port: int, log: Path) -> None:
         self.environment = environment
-        self.port = port
+        self.port, self.face_port = port, free_port()
         self.running: Running = start_process(
-            "up", environment, ["up", "--flower-port", str(port)], log, cwd=log.parent
+            "up",
+            environment,
+            ["up", "--port", str(self.face_port), "--flower-port", str(port)],
+            log,
+            cwd=log.parent,
         )
         self._from = 0 if not log.exists() else len(log.read_bytes())
 
@@ -172,7 +176,8 @@ def check_the_command_line(run: Up) -> None:
     assert [finding for finding in doctor if finding["severity"] == "fail"] == []
     connection_id = json.loads(run.cli("connections", "list", "--json"))[0]["id"]
     assert json.loads(run.cli("refresh", connection_id, "--wait"))["connection_id"] == connection_id
-    for words in (("worker", "--name", "bulk"), ("beat",), ("flower", "--port", str(run.port))):
+    served = (("flower", "--port", str(run.port)), ("api", "--port", str(run.face_port)))
+    for words in (("worker", "--name", "bulk"), ("beat",), *served):
         run.cli("healthcheck", *words)
 
 

@@ -65,7 +65,7 @@ def test_help_lists_every_command(nowhere: Shell) -> None:
     """Each command of this release is in the help, steps of `up` are not, and some explain themselves."""
     said = nowhere("--help").stdout
     for command in (
-        "up", "migrate", "worker", "beat", "flower", "healthcheck", "refresh", "connections", "alerts",
+        "up", "migrate", "worker", "beat", "flower", "api", "healthcheck", "refresh", "connections", "alerts",
         "incidents", "providers", "keys", "doctor",
     ):  # fmt: skip
         assert f"\n  {command} " in said
@@ -83,10 +83,12 @@ def test_a_port_in_use_is_named(deployed: Shell) -> None:
         for address in ("0.0.0.0", "192.0.2.1"):
             says = (port, f"--address {address}")
             assert_refused(shell, "flower", "--port", port, "--address", address, status=2, says=says)
-        done = shell("up", "--flower-port", port)
-        assert done.returncode == 2, done.stdout + done.stderr
-        assert port in done.stderr
-        assert "in use" in done.stderr
+        assert_refused(shell, "api", "--port", port, status=2, says=(port, "in use"))
+        for option in ("--flower-port", "--port"):
+            done = shell("up", option, port)
+            assert done.returncode == 2, done.stdout + done.stderr
+            assert port in done.stderr
+            assert "in use" in done.stderr
 
 
 def test_flower_is_never_served_without_a_sign_in(deployed: Shell) -> None:

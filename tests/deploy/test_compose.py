@@ -44,7 +44,7 @@ def test_file_follows_the_compose_specification(tmp_path: Path) -> None:
 def test_services_are_the_ones_that_a_deployment_needs() -> None:
     """Two servers, and migrate, two workers, beat and Flower of ours."""
     assert SERVERS == ["postgres", "redis"]
-    assert OURS == ["beat", "flower", "migrate", "worker-bulk", "worker-control", "worker-on-demand"]
+    assert OURS == ["api", "beat", "flower", "migrate", "worker-bulk", "worker-control", "worker-on-demand"]
 
 
 @pytest.mark.parametrize("name", sorted(set(SERVICES) - {"migrate"}))
@@ -139,11 +139,14 @@ def test_images_are_pinned() -> None:
     assert all(re.fullmatch(r"[\w/.-]+:[0-9][\w.-]*", image) for image in images), images
 
 
-def test_servers_are_not_published_and_flower_only_to_this_machine() -> None:
+def test_servers_are_not_published_and_what_people_see_only_to_this_machine() -> None:
     """Postgres and Redis have no port outside; Flower's is on the loopback address."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
 
-    assert interpolated(published, FILLED) == {"flower": ["127.0.0.1:5555:5555"]}
+    assert interpolated(published, FILLED) == {
+        "api": ["127.0.0.1:8080:8080"],
+        "flower": ["127.0.0.1:5555:5555"],
+    }
     assert document()["networks"]["servers"] == {"internal": True}
     assert all(SERVICES[name]["networks"] == ["servers"] for name in SERVERS)
 

@@ -31,8 +31,9 @@ _LOG_TAIL = 3000
 class Native:
     """The application services as processes of this machine, each with the environment of its container.
 
-    Mapped are the addresses of the servers, the folder of each container, the providers' file and Flower's
-    port: a container has those to itself. Commands and health checks are the file's own words.
+    Mapped are the addresses of the servers, the folder of each container, the providers' file and the ports
+    of Flower and the HTTP face: a container has those to itself. Commands and health checks are the file's
+    own words.
     """
 
     def __init__(self, place: Path, servers: dict[str, str], providers: dict[str, str]) -> None:
@@ -45,7 +46,7 @@ class Native:
             *filter(None, (urlsplit(url).password for url in servers.values())),
             *(value for name, value in providers.items() if name.endswith("_SECRET")),
         ]
-        self.flower_port = free_port()
+        self.flower_port, self.face_port = free_port(), free_port()
         variables = {**FILLED, "EVERGRANT_KEYS": self._mapped["EVERGRANT_KEYS"]}
         self.services = {service.name: service for service in application(variables)}
 
@@ -63,8 +64,9 @@ class Native:
         }
 
     def words(self, words: list[str]) -> list[str]:
-        """Give the file's words, with Flower's port in place of the container's."""
-        program, *rest = (str(self.flower_port) if word == "5555" else word for word in words)
+        """Give the file's words, with ports of this machine in place of the container's."""
+        ports = {"5555": str(self.flower_port), "8080": str(self.face_port)}
+        program, *rest = (ports.get(word, word) for word in words)
         return [str(Path(sys.executable).parent / program), *rest]
 
     def run(self, name: str, words: list[str], **more: Any) -> subprocess.CompletedProcess[str]:
@@ -225,9 +227,10 @@ def assert_no_secret_in_logs(native: Native) -> None:
 
 
 def test_harness_maps_nothing_but_what_a_container_has_to_itself(tmp_path: Path) -> None:
-    """Commands run natively are the file's, word for word, but for Flower's port."""
+    """Commands run natively are the file's, word for word, but for the ports."""
     native = Native(tmp_path, {}, {})
 
     for service in compose.application():
         given = [Path(native.words(service.command)[0]).name, *native.words(service.command)[1:]]
-        assert [word.replace(str(native.flower_port), "5555") for word in given] == service.command
+        ports = {str(native.flower_port): "5555", str(native.face_port): "8080"}
+        assert [ports.get(word, word) for word in given] == service.command

@@ -14,7 +14,7 @@ import pytest
 
 from tests.deploy.compose import ROOT
 
-PACKAGES = ("domain", "storage", "providers", "services", "tasks", "workers", "simulator")
+PACKAGES = ("domain", "storage", "providers", "services", "tasks", "workers", "api", "simulator")
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
 
 

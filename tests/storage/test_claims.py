@@ -245,7 +245,8 @@ def test_find_names_the_connection(bench: Bench) -> None:
     connection_id = bench.new(account_id="second")
 
     assert bench.store.find("user-1", "acme", "second") == connection_id
-    assert bench.store.find("user-1", "acme") is None
+    assert bench.store.find("user-1", "acme", "third") is None
+    assert bench.store.find("user-2", "acme") is None
     assert bench.store.read(uuid4()) is None
 
 

@@ -20,10 +20,11 @@ INTERRUPTED: Final = 130
 #: Command → module, and what `--help` says of it. A module is imported when its command is used: importing
 #: Celery, SQLAlchemy and the rest takes seconds that `evergrant providers list` need not wait for.
 COMMANDS: Final = {
-    "up": ("up", "Start servers, workers, beat and Flower, and keep them running."),
+    "up": ("up", "Start servers, workers, beat, the HTTP face and Flower, and keep them running."),
     "migrate": ("migrate", "Bring the database's schema to this version."),
     "worker": ("worker", "Run a worker for some queues."),
     "beat": ("beat", "Run beat, which ticks the scheduling tasks."),
+    "api": ("api", "Run the HTTP face: connect links, callbacks, connections."),
     "flower": ("flower", "Run Flower, read-only and with authentication."),
     "healthcheck": ("healthcheck", "Exit 0 if a process on this machine is alive and working."),
     "refresh": ("refresh", "Ask a worker to refresh a connection's token."),

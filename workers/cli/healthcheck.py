@@ -25,16 +25,22 @@ class Kind(StrEnum):
     WORKER = "worker"
     BEAT = "beat"
     FLOWER = "flower"
+    API = "api"
 
 
 def healthcheck(
     kind: Annotated[Kind, typer.Argument(help="What to ask after.")],
     name: Annotated[str, typer.Option("--name", help="The worker's --name.")] = "worker",
-    port: Annotated[int, typer.Option("--port", help="Flower's port.")] = 5555,
+    port: Annotated[
+        int | None, typer.Option("--port", help="Flower's or the HTTP face's; default: its usual one.")
+    ] = None,
 ) -> None:
     """Exit 0 if a process on this machine is alive and working, 1 if it is not."""
     if kind is Kind.FLOWER:
-        _check_flower(port)
+        _check(port or 5555, "/healthcheck", "Flower")
+        return
+    if kind is Kind.API:
+        _check(port or 8080, "/healthz", "the HTTP face")
         return
     shown = name if kind is Kind.WORKER else "beat"
     folder = DataFolder(service_settings.load().data_dir)
@@ -46,13 +52,13 @@ def healthcheck(
     stdout.print(f"{shown} is alive ({_seconds(age)} ago)")
 
 
-def _check_flower(port: int) -> None:
+def _check(port: int, path: str, what: str) -> None:
     try:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/healthcheck", timeout=5):
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}{path}", timeout=5):
             pass
     except (urllib.error.URLError, OSError) as error:
-        raise EvergrantError(f"Flower does not answer on port {port}: {type(error).__name__}") from None
-    stdout.print("Flower answers")
+        raise EvergrantError(f"{what} does not answer on port {port}: {type(error).__name__}") from None
+    stdout.print(f"{what} answers")
 
 
 def _seconds(age: timedelta) -> str:

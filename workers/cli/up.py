@@ -20,8 +20,16 @@ from storage.keys import KeyRing, generate
 from workers.cli.app_maker import single
 from workers.cli.flower import DEFAULT_PORT as DEFAULT_FLOWER_PORT
 from workers.cli.output import stdout
-from workers.deployment import FLOWER_FILE, KEYS_FILE, resolve
+from workers.deployment import (
+    DEFAULT_PORT,
+    FLOWER_FILE,
+    KEYS_FILE,
+    admin_key_path,
+    face,
+    resolve,
+)
 from workers.embedded.layout import DataFolder
+from workers.embedded.secret_files import create_once
 from workers.supervision.claim import ClaimedFolder, claim_folder
 from workers.supervision.spec import ProcessSpec
 from workers.supervision.state import ProcessState
@@ -37,9 +45,11 @@ def up(
     demo: Annotated[
         bool, typer.Option("--demo", help="Keep short-lived connections of a provider simulator fresh.")
     ] = False,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Of the HTTP face.")] = DEFAULT_PORT,
     flower_port: Annotated[int, typer.Option("--flower-port", min=1, max=65535)] = DEFAULT_FLOWER_PORT,
 ) -> None:
-    """Start servers, workers, beat and Flower, and keep them running until Ctrl-C or SIGTERM."""
+    """Start servers, workers, beat, the HTTP face and Flower, and keep them running until Ctrl-C or
+    SIGTERM."""
     settings = service_settings.load()
     folder = DataFolder(settings.data_dir)
     with claim_folder(folder.path) as claimed:
@@ -48,7 +58,8 @@ def up(
         for leftover in claimed.leftovers:
             stdout.print(f"stopped {leftover}, left over from a run that was killed")
         _make_secrets(settings, folder)
-        _Run(settings, folder, claimed, demo=Demo(folder) if demo else None, flower_port=flower_port).go()
+        made = Demo(folder) if demo else None
+        _Run(settings, folder, claimed, demo=made, port=port, flower_port=flower_port).go()
 
 
 def _refuse_mixing(settings: Settings, folder: DataFolder, *, demo: bool) -> None:
@@ -75,6 +86,8 @@ def _make_secrets(settings: Settings, folder: DataFolder) -> None:
                 "that only it can open; restore the file from a backup, or set EVERGRANT_KEYS"
             )
         folder.secret_file(KEYS_FILE, generate)
+    if settings.admin_api_key is None and settings.database_url is None:
+        create_once(admin_key_path(settings), lambda: secrets.token_urlsafe(32))
     if settings.flower_basic_auth is None:
         folder.secret_file(FLOWER_FILE, lambda: f"evergrant:{secrets.token_urlsafe(18)}")
 
@@ -89,12 +102,14 @@ class _Run:
         claimed: ClaimedFolder,
         *,
         demo: Demo | None,
+        port: int,
         flower_port: int,
     ) -> None:
         self._settings = settings
         self._folder = folder
         self._claimed = claimed
         self._demo = demo
+        self._port = port
         self._flower_port = flower_port
         self._environment = _environment(folder, demo)
         self._watcher: Watcher | None = None
@@ -111,8 +126,11 @@ class _Run:
             flower_password=_where_password(self._settings, self._folder),
             logs=str(self._folder.logs),
             simulator=None if self._demo is None else self._demo.url,
+            face=face(self._settings, self._port).url,
+            admin_key=_where_key(self._settings),
         )
         stdout.print(f"data: {self._folder.path}   logs: {where.logs}", soft_wrap=True)
+        stdout.print(f"HTTP: {where.face}   API key: {where.admin_key}", soft_wrap=True)
         stdout.print(f"flower: {where.flower}   sign-in: {where.flower_password}", soft_wrap=True)
         if where.simulator is not None:
             stdout.print(
@@ -144,7 +162,7 @@ class _Run:
         if self._demo is not None:
             specs.append(self._demo.simulator(self._environment))
         specs += composition.application(
-            self._settings, self._folder, self._environment, flower_port=self._flower_port
+            self._settings, self._folder, self._environment, port=self._port, flower_port=self._flower_port
         )
         if self._demo is not None:
             # Last, so that the workers load while the demo's grants are minted.
@@ -195,6 +213,14 @@ def _where_password(settings: Settings, folder: DataFolder) -> str:
     if settings.flower_basic_auth is not None:
         return "EVERGRANT_FLOWER_BASIC_AUTH"
     return f"user:password in {folder.secret_path(FLOWER_FILE)}"
+
+
+def _where_key(settings: Settings) -> str:
+    if settings.admin_api_key is not None:
+        return "EVERGRANT_ADMIN_API_KEY"
+    if settings.database_url is not None:
+        return "none yet; set EVERGRANT_ADMIN_API_KEY"
+    return f"in {admin_key_path(settings)}"
 
 
 app = single(up)

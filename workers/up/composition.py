@@ -21,6 +21,8 @@ from workers.supervision.spec import ProcessSpec
 
 #: Longer than the longest task: a worker that was asked to stop finishes what it has begun.
 WORKER_GRACE: Final = timedelta(seconds=60)
+#: Longer than the longest request: an exchange, an account's request, and a commit.
+API_GRACE: Final = timedelta(seconds=65)
 #: What the interactive worker does is short, or waits for others: many threads cost little.
 INTERACTIVE_THREADS: Final = 16
 #: A tick of each kind, and a revocation that waits for its provider. Ticks have a worker of their own: what
@@ -64,9 +66,9 @@ def migration(environment: Mapping[str, str], *, for_demo: bool) -> ProcessSpec:
 
 
 def application(
-    settings: Settings, folder: DataFolder, environment: Mapping[str, str], *, flower_port: int
+    settings: Settings, folder: DataFolder, environment: Mapping[str, str], *, port: int, flower_port: int
 ) -> list[ProcessSpec]:
-    """Return workers, beat and Flower."""
+    """Return workers, beat, the HTTP face and Flower."""
     bulk_names = ["bulk"] if settings.bulk_workers == 1 else [
         f"bulk-{number}" for number in range(1, settings.bulk_workers + 1)
     ]  # fmt: skip
@@ -82,6 +84,18 @@ def application(
             ready=_alive(signs_of_life.heartbeat_file(folder, "beat")),
             awaited=False,
             stop_grace=timedelta(seconds=10),
+        )
+    )
+    specs.append(
+        ProcessSpec(
+            name="api",
+            argv=evergrant("api", "--port", str(port)),
+            env=environment,
+            ready=lambda: accepts_connections(port),
+            awaited=False,
+            # A code exchange under way is finished: its code would be lost.
+            stop_grace=API_GRACE,
+            ports=(port,),
         )
     )
     specs.append(

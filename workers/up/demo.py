@@ -36,29 +36,44 @@ REVOKED: Final = ("gsc", "bing", "wordpress", "wix", "strict")
 #: Every demo connection belongs to `demo-user-<n>`; the first one tells whether they were made already.
 USER_PREFIX: Final = "demo-user-"
 
-#: Only what differs from the built-in definitions: where the simulator is, and lives of minutes.
+#: Only what differs from the built-in definitions: where the simulator is (and with it the pages where people
+#: consent), and lives of minutes.
 _DEFINITIONS: Final = """\
 # Written by `evergrant up --demo`. The addresses are those of a simulator; no real provider is called.
 [providers.gsc]
+authorize_url = "{url}/google/auth"
 token_url = "{url}/google/token"
 revoke_url = "{url}/google/revoke"
 access_token_lifetime = 90
+[providers.gsc.account]
+from = "request"
+url = "{url}/google/userinfo"
+id = "sub"
+label = "email"
 [providers.gsc.check]
 url = "{url}/google/webmasters/v3/sites"
 
 [providers.bing]
+authorize_url = "{url}/bing/webmasters/oauth/authorize"
 token_url = "{url}/bing/webmasters/oauth/token"
 access_token_lifetime = 90
 [providers.bing.check]
 url = "{url}/bing/webmaster/api.svc/json/GetUserSites"
 
+[providers.wordpress]
+authorize_url = "{url}/wordpress/oauth2/authorize"
+token_url = "{url}/wordpress/oauth2/token"
 [providers.wordpress.check]
 url = "{url}/wordpress/oauth2/token-info"
 interval = 60
 
 [providers.wix]
+authorize_url = "{url}/wix/oauth2/authorize"
 token_url = "{url}/wix/oauth2/token"
 access_token_lifetime = 90
+[providers.wix.field_names]
+redirect_uri = "redirectUri"
+code_verifier = "codeVerifier"
 [providers.wix.check]
 url = "{url}/wix/oauth2/token-info"
 
@@ -80,12 +95,17 @@ grant = "refresh_token"
 authorize_url = "{url}/strict/authorize"
 token_url = "{url}/strict/token"
 revoke_url = "{url}/strict/revoke"
+device_url = "{url}/strict/device_authorization"
 client_auth = "client_secret_post"
 body_format = "form"
 scopes = ["read"]
 access_token_lifetime = 90
 rotation = "single_use"
 replay_window = 0
+[providers.strict.account]
+from = "request"
+url = "{url}/strict/userinfo"
+id = "account"
 [providers.strict.check]
 method = "GET"
 url = "{url}/strict/userinfo"

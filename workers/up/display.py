@@ -37,6 +37,8 @@ class Addresses:
     flower: str
     flower_password: str
     logs: str
+    face: str
+    admin_key: str
     simulator: str | None = None
 
 
@@ -103,6 +105,7 @@ class Display:
         if self._first_refresh is not None:
             figures.add_row("first refresh", f"{self._first_refresh:.0f} s after the start")
         places = self._addresses
+        figures.add_row("HTTP", f"{places.face}  (API key: {places.admin_key})")
         figures.add_row("flower", f"{places.flower}  (sign-in: {places.flower_password})")
         if places.simulator is not None:
             figures.add_row("simulator", f"{places.simulator}  (plays the providers; nothing real is called)")

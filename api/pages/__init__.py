@@ -1,0 +1,5 @@
+"""The pages that a person sees who connects an account."""
+
+from api.pages.rendering import away, finished
+
+__all__ = ["away", "finished"]
