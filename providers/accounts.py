@@ -150,9 +150,14 @@ def claims_of(
         return None
     audience = claims.get("aud")
     meant = audience if isinstance(audience, list) else [audience]
-    if app.client_id not in meant or (definition.issuer not in (None, claims.get("iss"))):
+    if app.client_id not in meant:
         return None
-    return claims
+    return claims if definition.issuer is None or _is_issuer(claims.get("iss"), definition.issuer) else None
+
+
+def _is_issuer(said: object, issuer: str) -> bool:
+    # Google leaves the scheme out at times: https://developers.google.com/identity/openid-connect/openid-connect
+    return isinstance(said, str) and said.removeprefix("https://") == issuer.removeprefix("https://")
 
 
 def _shown(value: object, secrets: Iterable[str]) -> str | None:

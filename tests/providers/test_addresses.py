@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from providers.addresses import points_inside
@@ -48,6 +48,7 @@ def forms(address: IPv4Address) -> list[IPv6Address]:
     return [*found, IPv6Address(int(IPv6Address("2002::")) | number << 80)]
 
 
+@settings(deadline=None)
 @given(st.sampled_from(INSIDE_V4) | st.sampled_from(OUTSIDE_V4))
 def test_what_stands_for_an_address_leads_where_it_does(text: str) -> None:
     address = IPv4Address(text)
@@ -55,6 +56,7 @@ def test_what_stands_for_an_address_leads_where_it_does(text: str) -> None:
     assert {points_inside(str(form)) for form in forms(address)} == {points_inside(text)}
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_no_private_address_is_let_out(number: int) -> None:
     """Whatever the standard library calls private, loopback, multicast and so on leads inside."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.token import Answer
@@ -96,6 +96,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     value=JSON | st.datetimes().map(str) | st.integers(-(10**20), 10**20), unit=st.sampled_from(LifetimeUnit)
 )

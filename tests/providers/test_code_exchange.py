@@ -198,7 +198,7 @@ def test_an_exchange_says_who_the_user_is(
     assert "zq" not in repr(found)
 
 
-@pytest.mark.parametrize(("issuer", "expected"), [("https://acme.example", Account("1")),
+@pytest.mark.parametrize(("issuer", "expected"), [("https://acme.example", Account("1")), ("acme.example", Account("1")),
                                                   ("https://evil.example", None)])  # fmt: skip
 def test_an_id_token_of_another_issuer_says_nothing(issuer: str, expected: Account | None) -> None:
     definition = acme(**AUTHORIZE, issuer="https://acme.example", account={"from": "id_token", "id": "sub"})
