@@ -32,6 +32,8 @@ from storage.schema import alert_events, alerts
 
 Severity = Literal["info", "warning", "critical"]
 AlertStatus = Literal["open", "acknowledged", "resolved"]
+#: The kind of the alert that tells when a grant will die.
+WILL_DIE: Final = "will_die"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +180,19 @@ def resolve_cause(connection: Connection, cause: str) -> bool:
     return _resolve(connection, alerts.c.cause == cause) > 0
 
 
-def resolve_connections(connection: Connection, connection_ids: Sequence[UUID]) -> int:
-    """Resolve all unresolved alerts about these connections; returns how many there were."""
-    return _resolve(connection, alerts.c.connection_id.in_(connection_ids))
+def resolve_connections(
+    connection: Connection, connection_ids: Sequence[UUID], *, forecasts: bool = False
+) -> int:
+    """Resolve the unresolved alerts about these connections; returns how many there were.
+
+    Args:
+        forecasts: Those that tell when a grant will die as well. A refresh that succeeds need not move that
+            time: whoever looks for what will die resolves them.
+    """
+    which = alerts.c.connection_id.in_(connection_ids)
+    return (
+        _resolve(connection, which) if forecasts else _resolve(connection, which, alerts.c.kind != WILL_DIE)
+    )
 
 
 class AlertStore:

@@ -106,7 +106,7 @@ _NOTHING: Final = (
     *("access_token", "refresh_token", "refresh_digest", "issued_at", "expires_at", "refresh_expires_at"),
     *("refresh_due_at", "check_due_at", "refresh_enqueued_until", "check_enqueued_until", "not_before"),
     *("lease_owner", "lease_until", "attempt_id", "presented_at", "first_presented_at", "refused_at"),
-    "reauth_reason",
+    *("dies_at", "reauth_reason"),
 )
 _MARK: Final = (
     update(tokens)
@@ -181,7 +181,7 @@ class DisconnectStore:
         marking = {"wanted_id": connection_id, "rotates": how.rotates}
         version: int = connection.execute(_MARK, marking).scalar_one()
         connection.execute(delete(spare_tokens).where(spare_tokens.c.connection_id == connection_id))
-        resolve_connections(connection, [connection_id])
+        resolve_connections(connection, [connection_id], forecasts=True)
         ended = Ended(pending, siblings, unreadable, unresolved=row.presented_at is not None)
         detail = {
             "revocations": len(pending),
