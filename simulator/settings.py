@@ -59,6 +59,9 @@ class DialectSettings:
         reuse_kills: whether reuse kills the grant with all its tokens (RFC 9700 §4.14.2) or is only refused.
         send_refresh_token: whether an unrotated refresh token is repeated in the answer.
         expires_in: how the answer says it: ``int``, ``string`` or ``missing``.
+        grant_life: seconds from its minting after which a grant is dead; what is left of them every token
+            answer tells as ``refresh_token_expires_in``. None means for ever, and nothing is told.
+        idle_life: seconds after which a refresh token that was not used is dead; None: none dies so.
         latency: before a request is acted on.
         check_latency: the same for checks; None means as `latency`.
         rate_limit: requests a second over all endpoints, with a burst of one second; None means no limit.
@@ -79,6 +82,8 @@ class DialectSettings:
     reuse_kills: bool = True
     send_refresh_token: bool = True
     expires_in: str = "int"
+    grant_life: float | None = None
+    idle_life: float | None = None
     latency: Latency = field(default_factory=Latency)
     check_latency: Latency | None = None
     rate_limit: float | None = None
@@ -187,6 +192,8 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "reuse_kills": _truth,
     "send_refresh_token": _truth,
     "expires_in": _one_of("int", "string", "missing"),
+    "grant_life": _or_null(_positive),
+    "idle_life": _or_null(_positive),
     "latency": Latency.parse,
     "check_latency": _or_null(Latency.parse),
     "rate_limit": _or_null(_positive),
