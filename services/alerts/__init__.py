@@ -3,6 +3,13 @@
 from services.alerts.capacity import CAPACITY, CAPACITY_CAUSE, capacity
 from services.alerts.connections import failing, needs_reauth, not_revoked, unreadable
 from services.alerts.deployment import RESTORED_CAUSE, restored, signs_in_words
+from services.alerts.endings import (
+    GRANTS_NEAR_LIMIT,
+    grants_near_limit,
+    many_will_die,
+    will_die,
+    will_die_cause,
+)
 from services.alerts.providers import (
     NOT_CONFIGURED,
     named,
@@ -28,6 +35,7 @@ __all__ = [
     "ANSWERS_UNSAFE",
     "CAPACITY",
     "CAPACITY_CAUSE",
+    "GRANTS_NEAR_LIMIT",
     "NOT_CONFIGURED",
     "PROCESS_LOST",
     "RESTORED_CAUSE",
@@ -36,6 +44,8 @@ __all__ = [
     "answers_unsafe",
     "capacity",
     "failing",
+    "grants_near_limit",
+    "many_will_die",
     "named",
     "needs_reauth",
     "not_configured",
@@ -51,4 +61,6 @@ __all__ = [
     "unreadable",
     "wave",
     "wave_cause",
+    "will_die",
+    "will_die_cause",
 ]
