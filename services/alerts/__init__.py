@@ -1,6 +1,13 @@
 """The alerts that the services raise: one cause each, in words for the person who is woken by it."""
 
-from services.alerts.capacity import CAPACITY, CAPACITY_CAUSE, capacity
+from services.alerts.capacity import (
+    CAPACITY,
+    CAPACITY_CAUSE,
+    RATE_TOO_LOW,
+    capacity,
+    rate_cause,
+    rate_too_low,
+)
 from services.alerts.connections import failing, needs_reauth, not_revoked, unreadable
 from services.alerts.deployment import RESTORED_CAUSE, restored, signs_in_words
 from services.alerts.endings import (
@@ -38,6 +45,7 @@ __all__ = [
     "GRANTS_NEAR_LIMIT",
     "NOT_CONFIGURED",
     "PROCESS_LOST",
+    "RATE_TOO_LOW",
     "RESTORED_CAUSE",
     "STAGED_REFUSED",
     "STAGED_UNREADABLE",
@@ -53,6 +61,8 @@ __all__ = [
     "process_lost",
     "provider_cause",
     "provider_held",
+    "rate_cause",
+    "rate_too_low",
     "restored",
     "signs_in_words",
     "staged_damaged",
