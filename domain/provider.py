@@ -57,11 +57,11 @@ class GrantLimit:
     """How many live grants of one account and client the provider keeps.
 
     Attributes:
-        beyond: What happens to one more: the oldest of the others dies, or the new one is refused.
+        refused: One more is refused; False: the oldest of the others dies.
     """
 
     max: int
-    beyond: Literal["oldest_dies", "refused"]
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

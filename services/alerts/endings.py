@@ -150,7 +150,7 @@ def grants_near_limit(
 ) -> AlertSpec:
     """An account has nearly as many grants as its provider keeps, or more."""
     name, number = display_name, counted.connections
-    if limit.beyond == "refused":
+    if limit.refused:
         beyond = "One more consent than that is refused, so nobody can connect it again"
     else:
         beyond = (
@@ -171,7 +171,7 @@ def grants_near_limit(
             "account_id": counted.account_id,
             "connections": number,
             "max": limit.max,
-            "beyond": limit.beyond,
+            "beyond": "refused" if limit.refused else "oldest_dies",
             "oldest_user_id": counted.oldest_user,
             "oldest_connected_at": counted.oldest_at.isoformat(),
         },

@@ -206,4 +206,4 @@ def test_an_answers_own_word_counts_before_the_definition(
 
 @pytest.mark.parametrize(("most", "near"), [(100, 90), (5, 4), (1, 1), (20, 18)])
 def test_a_limit_is_near_with_a_tenth_left(most: int, near: int) -> None:
-    assert near_limit(GrantLimit(most, "oldest_dies")) == near
+    assert near_limit(GrantLimit(most)) == near
