@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -11,10 +12,12 @@ from pydantic import SecretStr
 from redis import Redis
 
 from domain.asks import Outcome
-from services.admission import ACCOUNT_RATE
+from services.admission import ACCOUNT_RATE, Admission
+from services.crowding import Crowding
 from services.providers import ReadyProvider
 from services.rates import LONGEST_WAIT, SharedRates
 from services.scheduling import Work
+from services.slots import Slots
 from services.wiring import Services
 from tests.services.test_scheduling import Queue, a_scheduler
 from tests.services.world import SCHEDULED, Connected, World, line_of
@@ -92,6 +95,27 @@ def _processes(world: World) -> list[Services]:
     return [world.services, other] * 2 + [world.services]
 
 
+def test_a_busy_account_takes_nothing_of_what_all_have(world: World, services: Services) -> None:
+    """Its own rate is looked at before the provider's is counted."""
+    taken: list[str] = []
+
+    class Counted(SharedRates):
+        def take(self, scope: str, per_second: float) -> bool:
+            taken.append(scope)
+            return super().take(scope, per_second)
+
+    admission = Admission(services.checks._admission.breakers, Counted(SecretStr(world.redis_url)), Slots(8))
+    provider = services.desk.ready("accounts")
+    assert isinstance(provider, ReadyProvider)
+    scope = replace(provider.scope, account="someone")
+
+    for _ in range(5):
+        with admission.admit(scope):
+            pass
+
+    assert taken == [scope.pace, f"{scope.pace}|someone"] * 3
+
+
 def test_who_is_denied_is_put_off_one_after_the_other(world: World, services: Services) -> None:
     """No slot is held, the row stays due with its turn, and each waits a turn longer than the one before."""
     busy = connect(world, *[BUSY] * 6)
@@ -137,6 +161,29 @@ def test_a_busy_account_starves_nobody_of_its_provider(world: World, services: S
     eventually(one_tick, seconds=50)
 
     assert sum(world.presented(one) for one in busy) <= 6
+
+
+def test_what_was_put_off_makes_room_for_what_is_behind_it(world: World, services: Services) -> None:
+    """A tick may hand out twice as many more as were put off since the last: they used none of the rate."""
+    connect(world, *(f"account-{number}" for number in range(60)))
+    provider = services.desk.ready("accounts")
+    assert isinstance(provider, ReadyProvider)
+    scheduler = a_scheduler(services)
+    ticks = iter(range(10))
+    scheduler._clock = lambda: float(next(ticks))
+
+    def handed_out() -> int:
+        scheduler.tick(Work.REFRESH, queue := Queue())
+        return len(queue.published)
+
+    assert handed_out() == 20
+    worker = Crowding(SecretStr(world.redis_url))
+    for _ in range(5):
+        worker._tell_at = 0.0
+        worker.put_off(provider.scope)
+    worker.close()
+    assert handed_out() == 30
+    assert handed_out() == 10
 
 
 def test_checks_of_an_account_have_its_rate_as_well(world: World, services: Services) -> None:
