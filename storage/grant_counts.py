@@ -32,6 +32,9 @@ class AccountCount:
     oldest_at: datetime
 
 
+# An account's connections are counted only where there are enough of them, dead ones included: a look into
+# the index of accounts for each. One account after the other, in lateral parts, so that neither table is ever
+# read from end to end, however many connected lately.
 _COUNTS: Final = text("""
     WITH accounts AS MATERIALIZED (
          SELECT recent.account_id
@@ -45,16 +48,34 @@ _COUNTS: Final = text("""
                  LIMIT :most) AS recent
           WHERE recent.account_id <> ''
           UNION
-         SELECT * FROM unnest(CAST(:accounts AS text[])))
-    SELECT a.account_id, count(*) AS connections,
-           (array_agg(c.user_id ORDER BY c.connected_at, c.id))[1] AS oldest_user,
-           min(c.connected_at) AS oldest_at
-      FROM accounts a
-      JOIN connections c ON c.account_id = a.account_id AND c.account_id <> ''
-                        AND c.provider_id = ANY (CAST(:providers AS text[]))
-      JOIN tokens t ON t.connection_id = c.id AND t.status IN ('active', 'in_doubt')
-     GROUP BY a.account_id
-    HAVING count(*) >= :near
+         SELECT * FROM unnest(CAST(:accounts AS text[]))),
+    crowded AS MATERIALIZED (
+         SELECT a.account_id
+           FROM accounts a
+          CROSS JOIN LATERAL (
+                SELECT count(*) AS counted
+                  FROM (SELECT 1
+                          FROM connections c
+                         WHERE c.provider_id = ANY (CAST(:providers AS text[]))
+                           AND c.account_id = a.account_id AND c.account_id <> ''
+                         LIMIT :near) AS found) AS of_account
+          WHERE of_account.counted >= :near)
+    SELECT a.account_id, living.connections, living.oldest_user, living.oldest_at
+      FROM crowded a
+     CROSS JOIN LATERAL (
+           SELECT count(*) AS connections, min(one.connected_at) AS oldest_at,
+                  (array_agg(one.user_id ORDER BY one.connected_at, one.id))[1] AS oldest_user
+             FROM (SELECT c.id, c.user_id, c.connected_at
+                     FROM connections c
+                    CROSS JOIN LATERAL (
+                          SELECT 1
+                            FROM tokens t
+                           WHERE t.connection_id = c.id AND t.status IN ('active', 'in_doubt')
+                           LIMIT 1) AS lives
+                    WHERE c.provider_id = ANY (CAST(:providers AS text[]))
+                      AND c.account_id = a.account_id AND c.account_id <> ''
+                    LIMIT :most) AS one) AS living
+     WHERE living.connections >= :near
      ORDER BY a.account_id
 """).bindparams(bindparam("lately", type_=Interval))
 

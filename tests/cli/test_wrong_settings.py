@@ -71,6 +71,7 @@ def test_every_malformed_setting_is_named_at_once(deployed: Shell) -> None:
         "EVERGRANT_WORKER_THREADS": ("0", "greater than or equal to 1"),
         "EVERGRANT_BULK_WORKERS": ("many", "integer"),
         "EVERGRANT_QUEUE_SECONDS": ("-3", "0.5"),
+        "EVERGRANT_FORECAST_DAYS": ("0", "greater than 0"),
         "EVERGRANT_LOG_LEVEL": ("loud", "'debug'"),
         "EVERGRANT_LOG_FORMAT": ("yaml", "'json'"),
         "EVERGRANT_FLOWER_BASIC_AUTH": (SECRET, "user:password"),
