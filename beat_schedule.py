@@ -17,6 +17,8 @@ SECONDS_BETWEEN_REVOCATIONS: Final = 10.0
 SECONDS_BETWEEN_LOOKS_AT_INCIDENTS: Final = 10.0
 #: How soon it is seen that workers do not keep up, or do so again. Two bounded reads.
 SECONDS_BETWEEN_LOOKS_AT_CAPACITY: Final = 10.0
+#: How soon it is told that a grant will die, days before, and taken back when the date has moved.
+SECONDS_BETWEEN_FORECASTS: Final = 120.0
 
 BEAT_SCHEDULE: Final = {
     "schedule-refreshes": {
@@ -47,6 +49,11 @@ BEAT_SCHEDULE: Final = {
     "watch-capacity": {
         "task": "evergrant.watch_capacity",
         "schedule": SECONDS_BETWEEN_LOOKS_AT_CAPACITY,
+        "options": {"queue": "control"},
+    },
+    "forecast": {
+        "task": "evergrant.forecast",
+        "schedule": SECONDS_BETWEEN_FORECASTS,
         "options": {"queue": "control"},
     },
 }

@@ -68,8 +68,13 @@ class Share:
         """Whether it gets what its own rate allows, so that no worker could do more for it."""
         if self.most_per_second is None:
             return False
-        few = self.most_per_second * LOOKED_BACK.total_seconds() < _FEW
-        return few or self.done_per_second >= PACED * self.most_per_second
+        return self.few or self.done_per_second >= PACED * self.most_per_second
+
+    @property
+    def few(self) -> bool:
+        """Whether its rate allows so few requests that nothing can be seen of them."""
+        most = self.most_per_second
+        return most is not None and most * LOOKED_BACK.total_seconds() < _FEW
 
     @property
     def late(self) -> bool:

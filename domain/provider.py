@@ -53,6 +53,18 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class GrantLimit:
+    """How many live grants of one account and client the provider keeps.
+
+    Attributes:
+        refused: One more is refused; False: the oldest of the others dies.
+    """
+
+    max: int
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderFacts:
     """The part of a provider's definition that decisions are made from.
 
@@ -61,6 +73,10 @@ class ProviderFacts:
         refresh_token_idle_lifetime: A refresh token unused for this long dies; None means it does not.
         replay_window: None only where `rotation` is NONE.
         check_interval: Pace of health checks; None means no health check is defined.
+        refresh_token_lifetime: A refresh token lives this long from when it was issued, used or not, where
+            the answer does not tell; None means for ever, or unknown.
+        grant_lifetime: From the consent to the end, however often it is refreshed; None means for ever.
+        grant_limit: None means that the provider keeps any number.
     """
 
     provider_id: str
@@ -70,3 +86,6 @@ class ProviderFacts:
     access_token_lifetime: timedelta | None = None
     refresh_token_idle_lifetime: timedelta | None = None
     check_interval: timedelta | None = None
+    refresh_token_lifetime: timedelta | None = None
+    grant_lifetime: timedelta | None = None
+    grant_limit: GrantLimit | None = None

@@ -152,6 +152,7 @@ class ProviderDefinition(Table):
         window = self.replay_window
         if window is None and rotation is not Rotation.NONE:
             window = timedelta(0)
+        limit = self.grant_limit
         return ProviderFacts(
             provider_id=self.id,
             grant=self.grant,
@@ -160,6 +161,9 @@ class ProviderDefinition(Table):
             access_token_lifetime=self.access_token_lifetime,
             refresh_token_idle_lifetime=self.refresh_token_idle_lifetime,
             check_interval=None if self.check is None else self.check.interval,
+            refresh_token_lifetime=self.refresh_token_lifetime,
+            grant_lifetime=self.grant_lifetime,
+            grant_limit=None if limit is None else limit.facts,
         )
 
     @cached_property

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from domain import provider
 from domain.token import TokenKind
 from providers.patterns import read
 from providers.toml_values import (
@@ -215,6 +216,11 @@ class GrantLimit(Table):
 
     max: Annotated[int, Field(ge=1)]
     beyond: BeyondLimit
+
+    @property
+    def facts(self) -> provider.GrantLimit:
+        """What policy decides from."""
+        return provider.GrantLimit(self.max, refused=self.beyond is BeyondLimit.REFUSED)
 
 
 class Judgement(Table):

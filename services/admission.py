@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from services.breakers import Breakers
@@ -19,6 +19,8 @@ from storage.holds import Hold
 
 #: `Denied.code` where the provider has its share of this process' threads.
 CONCURRENCY: Final = "concurrency"
+#: `Denied.code` where the rate of one account is used up, and the provider's is not.
+ACCOUNT_RATE: Final = "account_rate"
 
 
 class RateLimiter(Protocol):
@@ -27,13 +29,26 @@ class RateLimiter(Protocol):
     def take(self, scope: str, per_second: float) -> bool:
         """Count one request; False when the rate is used up for the moment."""
 
+    def has_room(self, scope: str, per_second: float) -> bool:
+        """Say whether `take` would be granted now; counts nothing."""
+
+    def turn(self, scope: str, per_second: float) -> timedelta:
+        """Return how long it takes until it is the turn of one more who was refused, after those before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """Not now: why, and when to try again (None: in a moment)."""
+    """Not now.
+
+    Attributes:
+        code: Why.
+        retry_at: When to try again; None: in a moment.
+        wait: How long to leave this token alone, and no other of its provider; None: its provider is denied.
+    """
 
     code: str
     retry_at: datetime | None = None
+    wait: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +95,13 @@ class Admission:
         return None if taken_by_another is None else Denied(taken_by_another.reason)
 
     def _rate(self, scope: Scope) -> Denied | None:
-        if scope.max_per_second is None or self._limiter.take(scope.pace, scope.max_per_second):
-            return None
-        return Denied("rate")
+        account, of_account = f"{scope.pace}|{scope.account}", scope.max_per_second_of_account
+        counted = scope.account is not None and of_account is not None
+        # Looked at first: one busy account must not use up the rate that all have together.
+        if counted and of_account and not self._limiter.has_room(account, of_account):
+            return Denied(ACCOUNT_RATE, wait=self._limiter.turn(account, of_account))
+        if scope.max_per_second is not None and not self._limiter.take(scope.pace, scope.max_per_second):
+            return Denied("rate")
+        if counted and of_account and not self._limiter.take(account, of_account):
+            return Denied(ACCOUNT_RATE, wait=self._limiter.turn(account, of_account))
+        return None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from datetime import datetime
 from typing import Final
 
 import structlog
 
-from domain.capacity import Load, Share, Standing, extrapolated, standing, total
+from domain.capacity import Share, Standing, extrapolated, standing, total
+from domain.pacing import paced_load, paced_standing
 from domain.shortage import Seen
 from services import alerts
 from services.admission import Admission
@@ -47,6 +49,7 @@ class CapacityWatch:
         self._lock = threading.Lock()
         self._seen = Seen()
         self._presenting: list[frozenset[str]] = []
+        self._rates: dict[str, Seen] = {}
 
     def watch(self) -> Standing:
         """Read the load once, and tell or take back what has lasted; returns how this reading alone stands.
@@ -54,7 +57,9 @@ class CapacityWatch:
         Raises:
             ServiceUnavailable: Postgres is away; nothing is known of the time until the next reading.
         """
-        load = self._load()
+        at, shares, workers = self._shares()
+        self._watch_rates(at, shares)
+        load = total(at, shares, workers=workers)
         found = standing(load)
         with self._lock:
             self._seen = self._seen.then(found, now=load.at)
@@ -73,8 +78,40 @@ class CapacityWatch:
             self._alerts.renew(alerts.capacity(load))
         return found
 
-    def _load(self) -> Load:
-        """Read the load of the providers that nothing holds back, as the scheduler sees them."""
+    def _watch_rates(self, at: datetime, shares: list[Share]) -> None:
+        """Tell of providers whose own rate is too low for them, or take it back."""
+        short: set[str] = set()
+        kept: dict[str, Seen] = {}
+        for share in shares:
+            most = share.most_per_second
+            if most is None:
+                continue
+            load = paced_load(at, share)
+            found = paced_standing(share, load)
+            with self._lock:
+                seen = self._rates.get(share.provider_id, Seen()).then(found, now=at)
+            kept[share.provider_id] = seen
+            if not seen.is_over:
+                short.add(share.provider_id)
+            name = self._desk.display_name(share.provider_id)
+            spec = alerts.rate_too_low(load, share.provider_id, name, most_per_second=most)
+            if seen.is_short:
+                if self._alerts.open(spec, renew=True):
+                    log.warning(
+                        "rate_too_low", provider=share.provider_id, overdue=load.overdue,
+                        due_per_second=round(load.due_per_second, 1), most_per_second=most,
+                    )  # fmt: skip
+            elif found is not Standing.ON_TIME:
+                self._alerts.renew(spec)
+        with self._lock:
+            self._rates = kept
+        # Not only of what was read: a provider that is held back, or gone, has no rate to complain of.
+        for alert in self._alerts.list(statuses=("open", "acknowledged"), kind=alerts.RATE_TOO_LOW):
+            if alert.provider_id not in short:
+                self._alerts.resolve(alert.cause)
+
+    def _shares(self) -> tuple[datetime, list[Share], int | None]:
+        """Read what the providers have that nothing holds back, as the scheduler sees them, and who works."""
         held = self._admission.held()
         free: dict[str, ReadyProvider] = {}
         tenants: dict[tuple[str, str | None], int] = {}
@@ -103,7 +140,7 @@ class CapacityWatch:
             )
             for load in loads
         ]
-        return total(at, shares, workers=self._workers(loads))
+        return at, shares, self._workers(loads)
 
     def _workers(self, loads: list[ProviderLoad]) -> int | None:
         """Return how many processes were seen presenting what is due, at this reading and the last ones."""

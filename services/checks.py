@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -22,6 +22,7 @@ from services.admission import CONCURRENCY, Admission, Denied
 from services.codes import explained
 from services.crowding import Crowding
 from services.providers import ProviderDesk, ReadyProvider
+from services.scopes import Scope
 from storage.activity import Note
 from storage.alerts import AlertSpec
 from storage.tokens.checks import CheckRecord
@@ -104,13 +105,14 @@ class HealthChecks:
             alert = alerts.unreadable(ref, provider.definition.display_name, why=str(broken))
             return self._put_off(token, now, "unreadable", alert)
         error: ProviderError | None = None
-        scope = provider.check_scope_of(token.tenant)
+        account = provider.account_of(
+            account_id=ref.account_id, tenant=token.tenant, connection_id=connection_id
+        )
+        scope = replace(provider.check_scope_of(token.tenant), account=account)
         with self._admission.admit(scope) as gate:
             if isinstance(gate, Denied):
                 if scheduled:
-                    self._tokens.unmark([connection_id], "check")
-                    if gate.code == CONCURRENCY:
-                        self._crowding.turned_away(scope)
+                    self._give_back(connection_id, scope, gate)
                 return CheckResult(CheckOutcome.DEFERRED, connection_id, code=gate.code)
             called_at = now + timedelta(seconds=self._clock() - began)
             try:
@@ -129,6 +131,16 @@ class HealthChecks:
             )
         verdict = after_check(token, provider.facts, error, now=checked_at, jitter=self._jitter())
         return self._record(ref, token, provider, verdict, error, checked_at)
+
+    def _give_back(self, connection_id: UUID, scope: Scope, gate: Denied) -> None:
+        """Give a scheduled check back that was not admitted; as `Denials.denied` does with refreshes."""
+        if gate.wait is None:
+            self._tokens.unmark([connection_id], "check")
+        else:
+            self._tokens.put_off(connection_id, gate.wait, "check")
+            self._crowding.put_off(scope)
+        if gate.code == CONCURRENCY:
+            self._crowding.turned_away(scope)
 
     def _unsendable(
         self, ref: ConnectionRef, provider: ReadyProvider, why: ConfigurationError, now: datetime

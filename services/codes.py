@@ -19,6 +19,7 @@ MESSAGES: Final = {
     "unknown_provider": "no provider definition has this id",
     "wrong_provider": "the connection belongs to another provider than the one that was named",
     "rate": "the provider's request rate is used up for the moment",
+    "account_rate": "the request rate of this account at the provider is used up for the moment",
     "concurrency": "the provider's share of this worker is in use",
     "client_misconfigured": "the provider refuses our client; see the open alert",
     "unreachable": "the provider does not answer; calls are held back",

@@ -47,8 +47,11 @@ class Crowding:
 
     def turned_away(self, scope: Scope) -> None:
         """Tell the scheduler that a message of its found no slot."""
+        self._tell(_name(scope))
+
+    def _tell(self, counter: str) -> None:
         with self._lock:
-            self._untold[_name(scope)] += 1
+            self._untold[counter] += 1
             if self._clock() < self._tell_at:
                 return
             self._tell_at = self._clock() + PAUSE
@@ -61,6 +64,10 @@ class Crowding:
         except RedisError as error:
             self._trouble(error)
 
+    def put_off(self, scope: Scope) -> None:
+        """Tell the scheduler that a message of its was for an account whose own rate is used up."""
+        self._tell(_put_off(scope))
+
     def crowded(self, call: Call) -> Mapping[str, int]:
         """Return how many messages were turned away since the last look, by name; for `published_at_most`."""
         with self._lock:
@@ -72,7 +79,8 @@ class Crowding:
             self._trouble(error)
             return {}
         names = {name.decode(): int(times) for name, times in counted.items()}
-        now = {name: times for name, times in names.items() if name.startswith(f"{call}:")}
+        mine = (f"{call}:", f"put_off:{call}:")
+        now = {name: times for name, times in names.items() if name.startswith(mine)}
         with self._lock:
             before, self._seen[call] = self._seen.get(call), now
         if before is None:
@@ -92,6 +100,14 @@ class Crowding:
             self._allowances[name] = allowance
         return int(min(allowance.may, room))
 
+    def more(self, scope: Scope, crowded: Mapping[str, int]) -> int:
+        """Return how many messages a tick may publish beyond the scope's rate.
+
+        Those that were put off have used nothing of it, and what is behind them must not wait for them: so
+        many again, and once more, until a tick gets past them.
+        """
+        return 2 * crowded.get(_put_off(scope), 0)
+
     def close(self) -> None:
         """Close the connections."""
         self._redis.close()
@@ -104,3 +120,7 @@ class Crowding:
 
 def _name(scope: Scope) -> str:
     return f"{scope.call}:{scope.provider_id}"
+
+
+def _put_off(scope: Scope) -> str:
+    return f"put_off:{_name(scope)}"

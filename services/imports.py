@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from domain.errors import ConfigurationError
+from domain.lifetimes import refresh_token_end
 from domain.provider import GrantKind, Rotation
 from domain.schedule import after_import
 from domain.token import Credentials
@@ -93,6 +94,8 @@ class ImportLine(BaseModel):
     Attributes:
         refresh_token: None where the provider issued none.
         expires_at: ISO 8601 with an offset; None: unknown or never, as the provider's definition says.
+        refresh_expires_at: When the refresh token dies by itself; None: as the definition says.
+        connected_at: When the user consented; None: now, as far as anybody knows.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -103,6 +106,8 @@ class ImportLine(BaseModel):
     access_token: _Secret
     refresh_token: _Secret | None = None
     expires_at: _Instant | None = None
+    refresh_expires_at: _Instant | None = None
+    connected_at: _Instant | None = None
     scope: list[_Name] = Field(default_factory=list, max_length=500)
     metadata: dict[str, object] = Field(default_factory=dict)
 
@@ -229,6 +234,13 @@ class Importer:
         refreshable = facts.grant is GrantKind.CLIENT_CREDENTIALS or (
             facts.grant is GrantKind.REFRESH_TOKEN and parsed.refresh_token is not None
         )
+        rotates = facts.rotation is not Rotation.NONE
+        connected_at = None if parsed.connected_at is None else min(parsed.connected_at, now)
+        refresh_expires_at = parsed.refresh_expires_at
+        if refresh_expires_at is None and parsed.refresh_token is not None:
+            # Where it rotates nobody knows when this one was issued: it lives no longer than from now on.
+            began_at = now if rotates or connected_at is None else connected_at
+            refresh_expires_at = refresh_token_end(facts, began_at=began_at, told=None, renewed=True)
         return NewConnection(
             user_id=parsed.user_id,
             provider_id=parsed.provider_id,
@@ -238,9 +250,16 @@ class Importer:
             metadata=parsed.metadata,
             tenant=tenant,
             refreshable=refreshable,
-            rotates=facts.rotation is not Rotation.NONE,
+            rotates=rotates,
+            refresh_expires_at=refresh_expires_at,
+            connected_at=connected_at,
             schedule=after_import(
-                facts, now=now, expires_at=parsed.expires_at, refreshable=refreshable, jitter=self._jitter()
+                facts,
+                now=now,
+                expires_at=parsed.expires_at,
+                refreshable=refreshable,
+                jitter=self._jitter(),
+                refresh_expires_at=refresh_expires_at if rotates else None,
             ),
         )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
+from uuid import UUID
 
 from domain.errors import ConfigurationError
 from domain.provider import ProviderFacts
@@ -34,6 +36,16 @@ class ReadyProvider:
     def scope_of(self, tenant: str | None) -> Scope:
         """Return the scope in which a grant of this tenant is refreshed."""
         return self.scope.of(tenant) if self.has_tenants else self.scope
+
+    def account_of(self, *, account_id: str, tenant: str | None, connection_id: UUID) -> str:
+        """Name the count of the provider's own unit of account: a tenant, else an account, else a connection.
+
+        Hashed with what Redis never sees, so that nobody can try names until one fits.
+        """
+        unit = tenant if self.has_tenants and tenant is not None else account_id or str(connection_id)
+        secret = self.app.client_secret
+        key = self.app.client_id if secret is None else secret.get_secret_value()
+        return hmac.new(key.encode(), f"{self.definition.id}|{unit}".encode(), "sha256").hexdigest()[:32]
 
     def check_scope_of(self, tenant: str | None) -> Scope:
         """Return the scope in which a token of this tenant is checked."""
@@ -171,6 +183,9 @@ def _scope(
         display_name=definition.display_name,
         max_concurrency=definition.max_concurrency,
         max_per_second=per_second,
+        max_per_second_of_account=(
+            None if call is Call.REVOKE else definition.max_requests_per_second_per_account
+        ),
         # A tenant's key has a bar in this place, so that this is the key of none.
         whole=None if definition.tenant_field is None else f"{key} (all tenants)",
         call=call,

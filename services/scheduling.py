@@ -180,7 +180,8 @@ class Scheduler:
             # Nor more than the workers have slots for: the rest would only be turned away.
             most = self._crowding.published_at_most(scope, crowded, most) if most else 0
             if scope.max_per_second is not None:
-                most = min(most, math.ceil(scope.max_per_second * elapsed))
+                at_its_rate = math.ceil(scope.max_per_second * elapsed)
+                most = min(most, at_its_rate + self._crowding.more(scope, crowded))
             if most > 0:
                 limits[provider.definition.id] = most
         return limits, tenants

@@ -26,6 +26,8 @@ class Scope:
         pace: Names the share and the rate to the other workers.
         max_concurrency: Calls this process may have under way at most; None: as `domain.share` has it.
         max_per_second: Calls all workers together may begin; None: unbounded.
+        max_per_second_of_account: Calls they may begin for one account; None: unbounded.
+        account: Names the count of the account that is called for, and does not quote it; None: nobody's.
         tenant: None: the provider has no tenants, or the grant belongs to none of them.
         whole: Names what all tenants share; None: the provider has no tenants.
         call: What is called: refreshes, health checks and revocations have breakers and rates of their own.
@@ -37,6 +39,8 @@ class Scope:
     display_name: str
     max_concurrency: int | None = None
     max_per_second: float | None = None
+    max_per_second_of_account: float | None = None
+    account: str | None = None
     tenant: str | None = None
     whole: str | None = None
     call: Call = Call.TOKEN

@@ -41,6 +41,7 @@ class Settings(BaseSettings):
         worker_threads: Threads of one worker process, each refreshing one token at a time.
         bulk_workers: Worker processes that `evergrant up` starts for the bulk queues.
         queue_seconds: How many seconds of work a bulk queue may hold.
+        forecast_days: How many days before a grant dies people hear of it; later where it lives short.
         flower_basic_auth: ``user:password`` for Flower; several comma-separated.
         internal_hosts: Hosts of providers that may lead inside, comma-separated; None: none but loopback
             hosts that a definition has written out.
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     worker_threads: int = Field(default=16, ge=1, le=200)
     bulk_workers: int = Field(default=1, ge=1, le=64)
     queue_seconds: float = Field(default=3.0, ge=0.5, le=60)
+    forecast_days: float = Field(default=7.0, gt=0, le=365)
     flower_basic_auth: SecretStr | None = None
     internal_hosts: str | None = None
     public_url: str | None = None

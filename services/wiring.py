@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from pydantic import SecretStr
 
@@ -21,6 +22,7 @@ from services.checks import HealthChecks
 from services.connecting.connecting import Connecting, assemble
 from services.crowding import Crowding
 from services.disconnecting import Disconnection
+from services.forecast import Forecast
 from services.housekeeping import Housekeeping
 from services.imports import Importer
 from services.incidents import Incidents
@@ -57,12 +59,14 @@ from storage.disconnecting import DisconnectStore
 from storage.elections import Elections
 from storage.engine import Engine, make_engine
 from storage.flows import FlowStore
+from storage.grant_counts import GrantCounts
 from storage.holds import HoldStore
 from storage.importing import Importer as BatchWriter
 from storage.incidents import IncidentStore
 from storage.inspection import database_time
 from storage.keys import KeyRing
 from storage.leftovers import LeftoverStore
+from storage.lives import LifeStore
 from storage.load import LoadStore
 from storage.migrate import check_schema
 from storage.processes import ProcessStore
@@ -114,6 +118,7 @@ class Services:
     rulings: Rulings
     housekeeping: Housekeeping
     capacity: CapacityWatch
+    forecast: Forecast
     importer: Importer
     owner: str
     ring: KeyRing
@@ -238,6 +243,13 @@ def wire(
             engine, alert_store, holds, outbox, desk, StagedWatch(processes, alert_store), flows
         ),
         capacity=CapacityWatch(LoadStore(engine), alert_store, desk, admission, guard),
+        forecast=Forecast(
+            LifeStore(engine),
+            GrantCounts(engine),
+            alert_store,
+            desk,
+            ahead=timedelta(days=settings.forecast_days),
+        ),
         incidents=incidents,
         rulings=Rulings(incident_store, refused, holds, incidents, desk),
         importer=Importer(BatchWriter(engine, sealer), desk, clock=lambda: database_time(engine)),

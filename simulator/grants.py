@@ -56,7 +56,9 @@ class Grant:
         successor_used: whether anything of the current generation has come back to the provider.
         serial: how many access tokens were made.
         access_expires_at: when the newest access token ends; None means never.
-        dead_reason: why it is dead (``revoked``, ``revoked_by_client``, ``reuse``); None while it lives.
+        used_at: when its refresh token was last honoured; None before the first time.
+        dead_reason: why it is dead (``revoked``, ``revoked_by_client``, ``reuse``, ``lived_out``, ``idle``);
+            None while it lives.
         under_way: presentations that have arrived and are not finished. Not kept across restarts.
     """
 
@@ -73,6 +75,7 @@ class Grant:
     successor_used: bool = False
     serial: int = 0
     access_expires_at: float | None = None
+    used_at: float | None = None
     dead_reason: str | None = None
     died_at: float | None = None
     presentations: int = 0
@@ -112,6 +115,15 @@ class Grant:
 
 
 _KEPT = tuple(name for name in Grant.__slots__ if name not in ("under_way", "history", "lifetime"))
+
+
+def lived_out(grant: Grant, settings: DialectSettings, *, at: float) -> str | None:
+    """Return why the grant's time is over at `at`, or None while it is not."""
+    if settings.grant_life is not None and at >= grant.minted_at + settings.grant_life:
+        return "lived_out"
+    if settings.idle_life is not None and at >= (grant.used_at or grant.minted_at) + settings.idle_life:
+        return "idle"
+    return None
 
 
 def judge(grant: Grant, generation: int, settings: DialectSettings, *, arrived_at: float) -> Verdict:

@@ -132,6 +132,8 @@ class Memory:
         if presentation.concurrent:
             counters.concurrent_presentations += 1
             state.incidents.append(_incident("concurrent", grant, presentation))
+        if result in (Verdict.REFRESHED, Verdict.REPLAYED):
+            grant.used_at = presentation.ended_at
         if result == Verdict.REUSE:
             state.incidents.append(_incident("reuse", grant, presentation))
         elif result == Verdict.REPLAYED:

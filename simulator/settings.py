@@ -60,6 +60,9 @@ class DialectSettings:
         send_refresh_token: whether an unrotated refresh token is repeated in the answer.
         first_refresh_token: whether the answer to a consent has a refresh token.
         expires_in: how the answer says it: ``int``, ``string`` or ``missing``.
+        grant_life: seconds from its minting after which a grant is dead; what is left of them every token
+            answer tells as ``refresh_token_expires_in``. None means for ever, and nothing is told.
+        idle_life: seconds after which a refresh token that was not used is dead; None: none dies so.
         latency: before a request is acted on.
         check_latency: the same for checks; None means as `latency`.
         rate_limit: requests a second over all endpoints, with a burst of one second; None means no limit.
@@ -81,6 +84,8 @@ class DialectSettings:
     send_refresh_token: bool = True
     first_refresh_token: bool = True
     expires_in: str = "int"
+    grant_life: float | None = None
+    idle_life: float | None = None
     latency: Latency = field(default_factory=Latency)
     check_latency: Latency | None = None
     rate_limit: float | None = None
@@ -190,6 +195,8 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "send_refresh_token": _truth,
     "first_refresh_token": _truth,
     "expires_in": _one_of("int", "string", "missing"),
+    "grant_life": _or_null(_positive),
+    "idle_life": _or_null(_positive),
     "latency": Latency.parse,
     "check_latency": _or_null(Latency.parse),
     "rate_limit": _or_null(_positive),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import NamedTuple
 
-from simulator.grants import Grant, Presentation, Verdict, judge
+from simulator.grants import Grant, Presentation, Verdict, judge, lived_out
 from simulator.memory import DialectState, Event, Memory
 from simulator.settings import UNTIL_SUCCESSOR_USED, DialectSettings, Span
 from simulator.tokens import AccessTokenFacts, TokenSmith
@@ -87,8 +87,11 @@ class World(Memory):
     # What requests do.
 
     def present(self, grant: Grant, generation: int, *, arrived_at: float, now: float) -> Verdict:
-        """Judge a presented refresh token, and kill the grant where that is the punishment for reuse."""
+        """Judge a presented refresh token, and kill the grant whose time is over, or for reuse."""
         state = self.states[grant.dialect]
+        over = lived_out(grant, state.settings, at=arrived_at) if grant.alive else None
+        if over is not None:
+            self.kill(grant, over, now=now)
         verdict = judge(grant, generation, state.settings, arrived_at=arrived_at)
         if verdict is Verdict.REUSE and state.settings.reuse_kills:
             self.kill(grant, "reuse", now=now)

@@ -37,6 +37,9 @@ AlertStatus = Literal["open", "acknowledged", "resolved"]
 SCOPE_SHORTFALL: Final = "scope_shortfall"
 NOT_RENEWABLE: Final = "not_renewable"
 _BY_CONSENT: Final = (SCOPE_SHORTFALL, NOT_RENEWABLE)
+#: The kind of the alert that tells when a grant will die. A refresh that succeeds need not move that time:
+#: whoever looks for what will die resolves it.
+WILL_DIE: Final = "will_die"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,17 +187,21 @@ def resolve_cause(connection: Connection, cause: str) -> bool:
 
 
 def resolve_connections(
-    connection: Connection, connection_ids: Sequence[UUID], *, consented: bool = False
+    connection: Connection,
+    connection_ids: Sequence[UUID],
+    *,
+    consented: bool = False,
+    forecasts: bool = False,
 ) -> int:
     """Resolve the unresolved alerts about these connections that are over; returns how many there were.
 
     Args:
-        consented: A person has connected anew, or ended it: that ends them all. A token that works ends all
-            but those about what the person did not consent to.
+        consented: A person has connected anew, or ended it: that ends them all.
+        forecasts: Those that tell when a grant will die as well, because it is dead.
     """
     which: list[ColumnElement[bool]] = [alerts.c.connection_id.in_(connection_ids)]
     if not consented:
-        which.append(alerts.c.kind.not_in(_BY_CONSENT))
+        which.append(alerts.c.kind.not_in(_BY_CONSENT if forecasts else (*_BY_CONSENT, WILL_DIE)))
     return _resolve(connection, *which)
 
 

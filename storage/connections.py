@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Engine, select, tuple_
 
+from domain.lifetimes import Life
 from domain.token import Status
 from storage.activity import Activity, recent
 from storage.engine import autocommit, single, transaction
@@ -36,6 +37,7 @@ class ConnectionSummary:
     issued_at: datetime | None
     expires_at: datetime | None
     refresh_expires_at: datetime | None
+    dies_at: datetime | None
     refresh_due_at: datetime | None
     check_due_at: datetime | None
     not_before: datetime | None
@@ -46,6 +48,12 @@ class ConnectionSummary:
     last_verified_at: datetime | None
     last_used_at: datetime | None
     reauth_reason: str | None
+    refreshable: bool
+
+    @property
+    def life(self) -> Life:
+        """How long its grant lives."""
+        return Life(**{name: getattr(self, name) for name in Life.__slots__})
 
 
 _COLUMNS: Final[tuple[ColumnElement[Any], ...]] = tuple(

@@ -106,7 +106,7 @@ _NOTHING: Final = (
     *("access_token", "refresh_token", "refresh_digest", "issued_at", "expires_at", "refresh_expires_at"),
     *("refresh_due_at", "check_due_at", "refresh_enqueued_until", "check_enqueued_until", "not_before"),
     *("lease_owner", "lease_until", "attempt_id", "presented_at", "first_presented_at", "refused_at"),
-    "reauth_reason",
+    *("dies_at", "reauth_reason"),
 )
 _MARK: Final = (
     update(tokens)

@@ -25,6 +25,8 @@ from storage.importing_statements import (
     NOTE,
     REPLACE_TOKENS,
     UPDATE_DETAILS,
+    bytes_text,
+    instant_text,
 )
 from storage.schema import spare_tokens
 from storage.sealing import Sealer
@@ -51,6 +53,7 @@ class NewConnection:
         refresh_expires_at: When the refresh token dies by itself; None means unknown or never.
         rotates: A refresh token that was presented may be spent by it.
         tenant: Which of the provider's tenants the grant belongs to; None: none.
+        connected_at: When the user consented; None: now, as far as anybody knows.
     """
 
     user_id: str
@@ -64,6 +67,14 @@ class NewConnection:
     refresh_expires_at: datetime | None = None
     rotates: bool = True
     tenant: str | None = None
+    connected_at: datetime | None = None
+
+    @property
+    def dies_at(self) -> datetime | None:
+        """When the grant dies although it is refreshed; None: never, or not known before it has been."""
+        if not self.refreshable:
+            return self.schedule.expires_at
+        return None if self.rotates else self.refresh_expires_at
 
     @property
     def key(self) -> Key:
@@ -97,15 +108,6 @@ def storable(line: NewConnection) -> bool:
     except ValueError:
         return False
     return b"\\u0000" not in dumped
-
-
-def _instant(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
-
-
-def _hex(blob: bytes | None) -> str | None:
-    """Return bytes as Postgres reads them in text."""
-    return None if blob is None else "\\x" + blob.hex()
 
 
 class Importer:
@@ -261,7 +263,11 @@ class Importer:
         connection.execute(NOTE, {"kind": "credentials_replaced", "ids": ids})
 
     def _details(self, line: NewConnection) -> dict[str, object]:
-        return {"scope": list(line.scope), "metadata": dict(line.metadata)}
+        return {
+            "scope": list(line.scope),
+            "metadata": dict(line.metadata),
+            "connected_at": instant_text(line.connected_at),
+        }
 
 
 def token_row(
@@ -279,14 +285,15 @@ def token_row(
         "provider_id": line.provider_id,
         "grant_id": str(grant_id or uuid4()),
         "key_id": sealer.key_id,
-        "access_token": _hex(access),
-        "refresh_token": _hex(sealed),
-        "refresh_digest": _hex(digest),
-        "issued_at": _instant(schedule.issued_at),
-        "expires_at": _instant(schedule.expires_at),
-        "refresh_expires_at": _instant(line.refresh_expires_at),
-        "refresh_due_at": _instant(schedule.refresh_due_at),
-        "check_due_at": _instant(schedule.check_due_at),
+        "access_token": bytes_text(access),
+        "refresh_token": bytes_text(sealed),
+        "refresh_digest": bytes_text(digest),
+        "issued_at": instant_text(schedule.issued_at),
+        "expires_at": instant_text(schedule.expires_at),
+        "refresh_expires_at": instant_text(line.refresh_expires_at),
+        "dies_at": instant_text(line.dies_at),
+        "refresh_due_at": instant_text(schedule.refresh_due_at),
+        "check_due_at": instant_text(schedule.check_due_at),
         "refreshable": line.refreshable,
         "tenant": line.tenant,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import bindparam, text
@@ -21,10 +22,11 @@ EXISTING: Final = text("""
        FOR NO KEY UPDATE OF t
 """)
 CREATE: Final = text("""
-    INSERT INTO connections (id, user_id, provider_id, account_id, scope, metadata)
-    SELECT id, user_id, provider_id, account_id, scope, metadata
+    INSERT INTO connections (id, user_id, provider_id, account_id, scope, metadata, connected_at)
+    SELECT id, user_id, provider_id, account_id, scope, metadata, coalesce(connected_at, clock_timestamp())
       FROM jsonb_to_recordset(:rows)
-           AS r (id uuid, user_id text, provider_id text, account_id text, scope text[], metadata jsonb)
+           AS r (id uuid, user_id text, provider_id text, account_id text, scope text[], metadata jsonb,
+                 connected_at timestamptz)
      ORDER BY user_id, provider_id, account_id
         ON CONFLICT DO NOTHING
     RETURNING id
@@ -32,8 +34,10 @@ CREATE: Final = text("""
 UPDATE_DETAILS: Final = text("""
     UPDATE connections c
        SET scope = r.scope, metadata = r.metadata, updated_at = clock_timestamp(),
-           connected_at = CASE WHEN r.connected THEN clock_timestamp() ELSE c.connected_at END
-      FROM jsonb_to_recordset(:rows) AS r (id uuid, scope text[], metadata jsonb, connected boolean)
+           connected_at = CASE WHEN r.connected THEN coalesce(r.connected_at, clock_timestamp())
+                               ELSE c.connected_at END
+      FROM jsonb_to_recordset(:rows)
+           AS r (id uuid, scope text[], metadata jsonb, connected_at timestamptz, connected boolean)
      WHERE c.id = r.id AND (r.connected OR c.scope <> r.scope OR c.metadata <> r.metadata)
     RETURNING c.id
 """).bindparams(bindparam("rows", type_=JSONB))
@@ -44,10 +48,11 @@ MOVE_TENANTS: Final = text("""
 """).bindparams(bindparam("rows", type_=JSONB))
 INSERT_TOKENS: Final = text("""
     INSERT INTO tokens (connection_id, provider_id, grant_id, key_id, access_token, refresh_token,
-                        refresh_digest, issued_at, expires_at, refresh_expires_at, refresh_due_at,
-                        check_due_at, refreshable, tenant)
+                        refresh_digest, issued_at, expires_at, refresh_expires_at, dies_at,
+                        refresh_due_at, check_due_at, refreshable, tenant)
     SELECT connection_id, provider_id, grant_id, key_id, access_token, refresh_token, refresh_digest,
-           issued_at, expires_at, refresh_expires_at, refresh_due_at, check_due_at, refreshable, tenant
+           issued_at, expires_at, refresh_expires_at, dies_at, refresh_due_at, check_due_at, refreshable,
+           tenant
       FROM jsonb_populate_recordset(CAST(NULL AS tokens), :rows)
 """).bindparams(bindparam("rows", type_=JSONB))
 # A live lease goes as well: its holder presents a token of the old grant, whose answer never lands here.
@@ -63,7 +68,8 @@ REPLACE_TOKENS: Final = text("""
                THEN (array_prepend(t.refresh_digest, t.spent_digests))[1\\:CAST(:spent_kept AS integer)]
                ELSE t.spent_digests END,
            refresh_digest = r.refresh_digest, issued_at = r.issued_at, expires_at = r.expires_at,
-           refresh_expires_at = r.refresh_expires_at, refresh_due_at = r.refresh_due_at,
+           refresh_expires_at = r.refresh_expires_at, dies_at = r.dies_at,
+           refresh_due_at = r.refresh_due_at,
            check_due_at = r.check_due_at, refreshable = r.refreshable, tenant = r.tenant, refused_at = NULL,
            refresh_enqueued_until = NULL, check_enqueued_until = NULL, not_before = NULL,
            lease_owner = NULL, lease_until = NULL, attempt_id = NULL, presented_at = NULL,
@@ -78,3 +84,13 @@ NOTE: Final = text("""
     SELECT t.connection_id, t.provider_id, :kind, t.version
       FROM tokens t WHERE t.connection_id = ANY(CAST(:ids AS uuid[]))
 """)
+
+
+def instant_text(moment: datetime | None) -> str | None:
+    """Return an instant as Postgres reads it in text."""
+    return None if moment is None else moment.isoformat()
+
+
+def bytes_text(blob: bytes | None) -> str | None:
+    """Return bytes as Postgres reads them in text."""
+    return None if blob is None else "\\x" + blob.hex()

@@ -167,7 +167,7 @@ class RefusedStore:
             changed = list(connection.execute(_CONDEMN, parameters).scalars())
             if changed:
                 # What is told from here on takes the place of "is being tried again".
-                resolve_connections(connection, changed)
+                resolve_connections(connection, changed, forecasts=True)
             for connection_id in changed:
                 open_alert(connection, alerts[connection_id])
             return len(changed)

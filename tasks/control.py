@@ -1,5 +1,5 @@
 """Beat's ticks: schedule what is due, keep house, revoke what was disconnected, watch incidents and
-capacity."""
+capacity, forecast what will die."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from services.scheduling import Work
 from tasks.bulk import BulkQueue
 from tasks.context import services_of
 from tasks.names import (
+    FORECAST,
     HOUSEKEEPING,
     PROCESS_REVOCATIONS,
     SCHEDULE_CHECKS,
@@ -70,6 +71,16 @@ def watch_capacity(self: Task) -> str | None:
         return str(services_of(self).capacity.watch())
     except ServiceUnavailable as error:
         log.warning("tick_skipped", task=WATCH_CAPACITY, error=str(error))
+        return None
+
+
+@shared_task(bind=True, name=FORECAST)
+def forecast(self: Task) -> int | None:
+    """Tell of grants that will die, and take back what will not. Returns how many will."""
+    try:
+        return services_of(self).forecast.look()
+    except ServiceUnavailable as error:
+        log.warning("tick_skipped", task=FORECAST, error=str(error))
         return None
 
 

@@ -12,6 +12,7 @@ HOUSEKEEPING: Final = "evergrant.housekeeping"
 PROCESS_REVOCATIONS: Final = "evergrant.process_revocations"
 WATCH_INCIDENTS: Final = "evergrant.watch_incidents"
 WATCH_CAPACITY: Final = "evergrant.watch_capacity"
+FORECAST: Final = "evergrant.forecast"
 
 #: Bulk queues, filled by the scheduler alone.
 REFRESH: Final = "refresh"

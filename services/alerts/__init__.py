@@ -1,9 +1,23 @@
 """The alerts that the services raise: one cause each, in words for the person who is woken by it."""
 
-from services.alerts.capacity import CAPACITY, CAPACITY_CAUSE, capacity
+from services.alerts.capacity import (
+    CAPACITY,
+    CAPACITY_CAUSE,
+    RATE_TOO_LOW,
+    capacity,
+    rate_cause,
+    rate_too_low,
+)
 from services.alerts.connecting import connect_cause, connect_refused, not_renewable, scope_shortfall
 from services.alerts.connections import failing, needs_reauth, not_revoked, unreadable
 from services.alerts.deployment import RESTORED_CAUSE, restored, signs_in_words
+from services.alerts.endings import (
+    GRANTS_NEAR_LIMIT,
+    grants_near_limit,
+    many_will_die,
+    will_die,
+    will_die_cause,
+)
 from services.alerts.providers import (
     NOT_CONFIGURED,
     named,
@@ -29,8 +43,10 @@ __all__ = [
     "ANSWERS_UNSAFE",
     "CAPACITY",
     "CAPACITY_CAUSE",
+    "GRANTS_NEAR_LIMIT",
     "NOT_CONFIGURED",
     "PROCESS_LOST",
+    "RATE_TOO_LOW",
     "RESTORED_CAUSE",
     "STAGED_REFUSED",
     "STAGED_UNREADABLE",
@@ -39,6 +55,8 @@ __all__ = [
     "connect_cause",
     "connect_refused",
     "failing",
+    "grants_near_limit",
+    "many_will_die",
     "named",
     "needs_reauth",
     "not_configured",
@@ -47,6 +65,8 @@ __all__ = [
     "process_lost",
     "provider_cause",
     "provider_held",
+    "rate_cause",
+    "rate_too_low",
     "restored",
     "scope_shortfall",
     "signs_in_words",
@@ -56,4 +76,6 @@ __all__ = [
     "unreadable",
     "wave",
     "wave_cause",
+    "will_die",
+    "will_die_cause",
 ]

@@ -6,11 +6,14 @@ from datetime import timedelta
 from typing import Final
 
 from domain.capacity import DRAINS_WITHIN, Behind, Load
+from domain.pacing import rate_wanted
 from storage.alerts import AlertSpec
 
 CAPACITY: Final = "capacity"
 #: One incident a deployment: all bulk workers take from all providers.
 CAPACITY_CAUSE: Final = "deployment:capacity"
+#: One incident a provider, whose own rate is what bounds it.
+RATE_TOO_LOW: Final = "rate_too_low"
 
 
 def capacity(load: Load) -> AlertSpec:
@@ -25,6 +28,68 @@ def capacity(load: Load) -> AlertSpec:
         title=_title(load),
         help=" ".join(word for word in words if word),
         detail=_detail(load),
+    )
+
+
+def rate_cause(provider_id: str) -> str:
+    """Return the cause under which a provider's rate being too low is one incident."""
+    return f"provider:{provider_id}:{RATE_TOO_LOW}"
+
+
+def rate_too_low(load: Load, provider_id: str, display_name: str, *, most_per_second: float) -> AlertSpec:
+    """A provider's own `max_requests_per_second` does not carry what becomes due, or drains too slowly."""
+    due, most = _rate(load.due_per_second), _a_second(most_per_second)
+    grows = load.surplus <= 0
+    if grows:
+        title = f"{display_name}'s request rate is too low for its connections"
+    else:
+        title = f"{display_name}'s request rate drains its backlog too slowly"
+    helps = (
+        f"What becomes due, {due} a second, needs about {_a_second(rate_wanted(load))}. Raise the rate if "
+        "the provider allows more (a line in EVERGRANT_PROVIDERS_FILE, and a restart of the workers), ask "
+        "the provider for a higher quota, or spread the connections over several apps."
+    )
+    waits = (
+        "The rate is enough for what becomes due, and the backlog gets less; only a higher one gets it done "
+        "sooner."
+    )
+    allowed = (
+        f"Its definition allows {most} (`max_requests_per_second`), which all workers keep together: more of "
+        "them do not help."
+    )
+    words = (
+        _backlog(load, whose=f" of {display_name}"),
+        allowed,
+        _expiry(load),
+        helps if grows else waits,
+        _END,
+    )
+    return AlertSpec(
+        cause=rate_cause(provider_id),
+        kind=RATE_TOO_LOW,
+        severity="critical" if load.expires_soon else "warning",
+        title=title,
+        help=" ".join(words),
+        provider_id=provider_id,
+        detail={
+            **{
+                name: value
+                for name, value in _detail(load).items()
+                if name not in ("workers", "done_per_second_by_each", "workers_missing", "mostly_of")
+            },
+            "max_requests_per_second": most_per_second,
+            "rate_wanted": round(rate_wanted(load), 3),
+        },
+    )
+
+
+def _a_second(per_second: float) -> str:
+    if per_second >= 1 or per_second == 0:
+        return f"{_rate(per_second)} requests a second"
+    return (
+        f"{_rate(per_second * 60)} requests a minute"
+        if per_second * 60 >= 1
+        else (f"{_rate(per_second * 3600)} requests an hour")
     )
 
 
@@ -46,9 +111,11 @@ def _title(load: Load) -> str:
     return f"Workers hardly keep up: {_number(load)} tokens are overdue, and get less too slowly"
 
 
-def _backlog(load: Load) -> str:
-    # Of one provider that falls behind alone, what the others have due and done says nothing.
-    part, whose = (load, "") if load.worst is None else (load.behind, f" of {load.worst}")
+def _backlog(load: Load, *, whose: str = "") -> str:
+    part: Load | Behind = load
+    if load.worst is not None:
+        # Of one provider that falls behind alone, what the others have due and done says nothing.
+        part, whose = load.behind, f" of {load.worst}"
     tokens, are = ("token", "is") if part.overdue == 1 else ("tokens", "are")
     text = (
         f"{_number(part).capitalize()} {tokens}{whose} {are} overdue, "

@@ -13,6 +13,7 @@ import structlog
 
 from domain.asks import Outcome
 from domain.errors import ConfigurationError, ProviderError, SealBroken
+from domain.lifetimes import refresh_token_end
 from domain.schedule import after_answer
 from domain.token import Answer, Credentials, Status
 from providers.client import ProviderClient
@@ -111,8 +112,17 @@ class Presentation:
                 now=self._now(claimed, began),
                 sent_at=self._since(claimed, began, sent_at),
             )
+        # A provider may also answer with the very refresh token that was presented.
+        renewed = answer.refresh_token is not None and answer.refresh_token != credentials.refresh_token
         return self._commit(
-            claimed, provider, attempt_id, answer, self._since(claimed, known, sent_at), known, flight
+            claimed,
+            provider,
+            attempt_id,
+            answer,
+            self._since(claimed, known, sent_at),
+            known,
+            flight,
+            renewed=renewed,
         )
 
     def _now(self, claimed: Claimed, read: float) -> datetime:
@@ -135,10 +145,19 @@ class Presentation:
         sent_at: datetime,
         known: float,
         flight: int,
+        *,
+        renewed: bool,
     ) -> RefreshResult | None:
-        ref, token = claimed.ref, claimed.state
+        ref, token, facts = claimed.ref, claimed.state, provider.facts
+        refresh_expires_at = refresh_token_end(
+            facts, began_at=sent_at, told=answer.refresh_expires_in, renewed=renewed
+        )
         schedule = after_answer(
-            provider.facts, began_at=sent_at, expires_in=answer.expires_in, jitter=self._jitter()
+            facts,
+            began_at=sent_at,
+            expires_in=answer.expires_in,
+            jitter=self._jitter(),
+            refresh_lives=refresh_expires_at - sent_at if renewed and refresh_expires_at else None,
         )
         landing = Landing(
             connection_id=ref.connection_id,
@@ -149,7 +168,7 @@ class Presentation:
             # An answer that omits the refresh token keeps the old one (RFC 6749 §6).
             keep_refresh=answer.refresh_token is None,
             schedule=schedule,
-            refresh_expires_at=_after(sent_at, answer.refresh_expires_in),
+            refresh_expires_at=refresh_expires_at,
             scope=answer.scope if answer.scope != claimed.scope else None,
             note=Note("refreshed", detail=self._detail(claimed, known)),
         )
@@ -192,7 +211,3 @@ class Presentation:
         self._tokens.release(token.connection_id, attempt_id, refresh_due_at=None)
         log.warning("lease_too_short", connection_id=str(token.connection_id), attempt_id=str(attempt_id))
         return of_token(token, Outcome.DEFERRED, claimed.now, "lease_too_short")
-
-
-def _after(instant: datetime, duration: timedelta | None) -> datetime | None:
-    return None if duration is None else instant + duration

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid4
@@ -25,12 +26,13 @@ from domain.provider import Timing
 from domain.restore import withheld
 from domain.timing import timing_of
 from domain.token import TokenState
-from services.admission import CONCURRENCY, Admission, Denied
+from services.admission import Admission, Denied
 from services.codes import RESTORE_GUARD
 from services.crowding import Crowding
 from services.providers import ProviderDesk, ReadyProvider
 from services.refresh.answers import Wait, answer_of, condition_of
 from services.refresh.callers import Callers
+from services.refresh.denials import Denials
 from services.refresh.flights import Flights
 from services.refresh.presentation import Presentation
 from services.refresh.recovery import Recovery
@@ -82,7 +84,7 @@ class RefreshProtocol:
         self._owner = owner
         self._callers = callers
         self._together = Together()
-        self._crowding = crowding
+        self._denials = Denials(tokens, crowding)
         self._guard = guard
         self._sleep = sleep
         self._clock = clock
@@ -171,24 +173,22 @@ class RefreshProtocol:
             return RefreshResult(Outcome.DEFERRED, connection_id, code=provider.code)
         if self._guard.withholds(provider.facts):
             return RefreshResult(Outcome.DEFERRED, connection_id, code=RESTORE_GUARD)
-        with self._admission.admit(provider.scope_of(tenant)) as gate:
+        scope = provider.scope_of(tenant)
+        if scope.max_per_second_of_account is not None:
+            # Whose account it is stands in the row alone. Read of such providers only.
+            row = self._tokens.read(connection_id)
+            if row is None:
+                return RefreshResult(Outcome.NOT_FOUND, connection_id, code="not_found")
+            account = provider.account_of(
+                account_id=row[0].account_id, tenant=tenant, connection_id=connection_id
+            )
+            scope = replace(scope, account=account)
+        with self._admission.admit(scope) as gate:
             if isinstance(gate, Denied):
-                return self._denied(connection_id, ask, provider, gate)
+                return self._denials.denied(connection_id, ask, scope, gate)
             # Under way before the claim is sent: no report may call settled what is about to be stamped.
             with self._flights.flight() as flight:
                 return self._claim(connection_id, ask, provider, flight)
-
-    def _denied(
-        self, connection_id: UUID, ask: RefreshAsk, provider: ReadyProvider, gate: Denied
-    ) -> RefreshResult | Wait:
-        if ask.scheduled:
-            # The thread is others' at once. The row stays due: without its mark a later tick takes it up, in
-            # its turn, and told of it the scheduler publishes no more than there are slots for.
-            self._tokens.unmark([connection_id])
-            if gate.code == CONCURRENCY:
-                self._crowding.turned_away(provider.scope)
-        deferred = RefreshResult(Outcome.DEFERRED, connection_id, retry_at=gate.retry_at, code=gate.code)
-        return deferred if ask.scheduled or gate.retry_at is not None else Wait(deferred)
 
     def _claim(
         self, connection_id: UUID, ask: RefreshAsk, provider: ReadyProvider, flight: int

@@ -188,7 +188,8 @@ class Dialect:
             raise self.dead_grant(verdict)
         rotates = verdict is Verdict.REFRESHED and self.state.settings.rotation != "none"
         issued = self.world.issue(grant, now=now, rotated_at=call.arrived_at if rotates else None)
-        return Outcome(self.token_answer(grant, issued.access_token, issued.expires_in), verdict.value)
+        answer = self.token_answer(grant, issued.access_token, issued.expires_in, now=now)
+        return Outcome(answer, verdict.value)
 
     def presented_grant(self, call: Call, client_id: str | None) -> Grant:
         """Return the grant of the presented token if it is known and that app's, else raise `Refusal`."""
@@ -202,7 +203,7 @@ class Dialect:
         """Return whether the request asks for more than was granted (RFC 6749 §6)."""
         return not set(call.params.get("scope", "").split()) <= set(grant.scope.split())
 
-    def token_answer(self, grant: Grant, access_token: str, expires_in: int | None) -> Answer:
+    def token_answer(self, grant: Grant, access_token: str, expires_in: int | None, *, now: float) -> Answer:
         """Return the successful answer of RFC 6749 §5.1."""
         content: dict[str, object] = {"access_token": access_token, "token_type": "Bearer"}
         settings = self.state.settings
@@ -210,13 +211,15 @@ class Dialect:
             content["expires_in"] = str(expires_in) if settings.expires_in == "string" else expires_in
         if self.has_refresh_token and (settings.rotation != "none" or settings.send_refresh_token):
             content["refresh_token"] = self.world.refresh_token(grant)
+        if settings.grant_life is not None:
+            content["refresh_token_expires_in"] = int(grant.minted_at + settings.grant_life - now)
         if grant.scope:
             content["scope"] = grant.scope
         return json_answer(200, content, NO_STORE)
 
-    def first_answer(self, grant: Grant, access_token: str, expires_in: int | None) -> Answer:
+    def first_answer(self, grant: Grant, access_token: str, expires_in: int | None, *, now: float) -> Answer:
         """Return the answer to a consent, which has the refresh token whatever later answers have."""
-        later = self.token_answer(grant, access_token, expires_in)
+        later = self.token_answer(grant, access_token, expires_in, now=now)
         content = {**json.loads(later.body), **self.metadata(grant)}
         content.pop("refresh_token", None)
         if self.has_refresh_token and self.state.settings.first_refresh_token:

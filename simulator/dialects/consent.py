@@ -152,7 +152,7 @@ def answer(dialect: Dialect, grant: Grant, now: float) -> Outcome:
     """Return a new grant's first tokens."""
     expires_at = grant.access_expires_at
     expires_in = None if expires_at is None else round(expires_at - now)
-    first = dialect.first_answer(grant, dialect.world.access_token(grant), expires_in)
+    first = dialect.first_answer(grant, dialect.world.access_token(grant), expires_in, now=now)
     return Outcome(first, EXCHANGED)
 
 

@@ -98,7 +98,8 @@ class WixApp(_Wix):
         if not grant.alive:
             raise self.dead_grant(Verdict.DEAD)
         issued = self.world.issue(grant, now=now, rotated_at=None)
-        return Outcome(self.token_answer(grant, issued.access_token, issued.expires_in), Verdict.REFRESHED)
+        answer = self.token_answer(grant, issued.access_token, issued.expires_in, now=now)
+        return Outcome(answer, Verdict.REFRESHED)
 
 
 class WixLegacy(_Wix):

@@ -37,6 +37,8 @@ connections = Table(
     UniqueConstraint("user_id", "provider_id", "account_id"),
     # Who else has connected the same account: asked before anything is revoked there.
     Index("ix_connections_account", "provider_id", "account_id", postgresql_where=text("account_id <> ''")),
+    # Whose grant began so long ago that it ends: asked of providers whose grants have a life of their own.
+    Index("ix_connections_connected_at", "provider_id", "connected_at"),
     comment="Who has connected what. Not written on the hot path.",
 )
 
@@ -82,6 +84,9 @@ tokens = Table(
     Column("tenant", Text),
     # When the provider first refused the current refresh token; a success clears it.
     instant("refused_at"),
+    # When the grant dies although it is refreshed: the part of `refresh_expires_at` that the last refresh did
+    # not move, or the end of an access token that cannot be refreshed. Null of almost all.
+    instant("dies_at"),
     CheckConstraint("status IN ('active', 'in_doubt', 'needs_reauth', 'disconnected')", name="status"),
     CheckConstraint(
         "status IN ('active', 'in_doubt') OR (refresh_due_at IS NULL AND check_due_at IS NULL)",
@@ -118,6 +123,20 @@ tokens = Table(
         "provider_id",
         "refused_at",
         postgresql_where=text("refused_at IS NOT NULL"),
+    ),
+    # What a forecast looks for: grants that end whatever is done, and those that are not being refreshed.
+    # Both hold few rows; a landing of any other writes nothing into them.
+    Index(
+        "ix_tokens_dies_at",
+        "provider_id",
+        "dies_at",
+        postgresql_where=text("dies_at IS NOT NULL AND status IN ('active', 'in_doubt')"),
+    ),
+    Index(
+        "ix_tokens_failing",
+        "provider_id",
+        "issued_at",
+        postgresql_where=text("failures > 0 AND refresh_due_at IS NOT NULL"),
     ),
     # Every row is rewritten three times a cycle (mark, claim, landing). The spare fifth of each page keeps
     # the first two in place; vacuum comes at a fiftieth dead instead of a fifth, or both due indexes would

@@ -197,7 +197,8 @@ class Checks(StoreBase):
             if connection.execute(statement, parameters).one_or_none() is None:
                 return False
             if check.resolve_alerts or check.needs_reauth is not None:
-                resolve_connections(connection, [check.connection_id])
+                dead = check.needs_reauth is not None
+                resolve_connections(connection, [check.connection_id], forecasts=dead)
             if check.alert is not None:
                 open_alert(connection, check.alert)
             return True

@@ -120,6 +120,13 @@ _UNMARK: Final[dict[Work, TextClause]] = {
 }
 
 
+_PUT_OFF: Final[dict[Work, TextClause]] = {
+    work: text(
+        f"UPDATE tokens SET {work}_enqueued_until = clock_timestamp() + :wait"  # noqa: S608 - one of two words
+        " WHERE connection_id = :connection_id"
+    ).bindparams(bindparam("wait", type_=Interval))
+    for work in _MARK
+}
 #: The newest lines by their id: a bounded walk, whatever the table's size.
 _PACE: Final = text("""
     WITH lines AS MATERIALIZED (SELECT kind, at FROM activity ORDER BY id DESC LIMIT :most_lines)
@@ -168,6 +175,11 @@ class Due(StoreBase):
         """Take marks back, of what could not be published."""
         with single(self._auto) as connection:
             connection.execute(_UNMARK[work], {"ids": list(connection_ids)})
+
+    def put_off(self, connection_id: UUID, wait: timedelta, work: Work = "refresh") -> None:
+        """Have a token not marked again for so long: its due time, and with it its turn, stays as it is."""
+        with single(self._auto) as connection:
+            connection.execute(_PUT_OFF[work], {"connection_id": connection_id, "wait": wait})
 
     def _mark(
         self, work: Work, limits: Mapping[str, int], total: int, mark: timedelta, held: HeldTenants

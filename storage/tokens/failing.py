@@ -142,6 +142,6 @@ class Failures(StoreBase):
                 return False
             if failure.status is Status.NEEDS_REAUTH:
                 # What is told from here on takes the place of "is being tried again".
-                resolve_connections(connection, [failure.connection_id])
+                resolve_connections(connection, [failure.connection_id], forecasts=True)
             open_alert(connection, failure.alert)
             return True

@@ -113,13 +113,29 @@ SPENT_WITH_CURRENT: Final[ColumnElement[Any]] = literal_column(
 )
 
 
+def _refresh_dies_at(given: Given) -> ColumnElement[Any]:
+    """When the refresh token dies by itself; of one that stays it is known, unless the answer tells."""
+    told = given("new_refresh_expires_at")
+    return case((_replaced(given), told), else_=func.coalesce(told, tokens.c.refresh_expires_at))
+
+
+def _not_moved(given: Given, refresh_dies_at: ColumnElement[Any]) -> ColumnElement[bool]:
+    """The refresh has not put the refresh token's end off by half of the time since the one before it.
+
+    So the grant dies then, however often it is refreshed. Whatever has moved, or was not known before, is not
+    in `dies_at`, and so not in its index: ordinary landings have none to write.
+    """
+    put_off = refresh_dies_at - tokens.c.refresh_expires_at
+    return put_off + put_off <= given("new_issued_at") - tokens.c.issued_at
+
+
 _LIVING: Final = tokens.c.status.in_((literal_column("'active'"), literal_column("'in_doubt'")))
 
 
 def _values(given: Given) -> dict[str, object]:
     keep, attempt = given("keep_refresh"), given("by_attempt")
     kept = and_(keep, tokens.c.refresh_token.is_not(None))
-    refresh_expires_at = given("new_refresh_expires_at")
+    refresh_dies_at = _refresh_dies_at(given)
     held = _held_by_another(attempt)
     return {
         "status": literal_column("'active'"),
@@ -132,9 +148,8 @@ def _values(given: Given) -> dict[str, object]:
         "spent_digests": case((_replaced(given), SPENT_WITH_CURRENT), else_=tokens.c.spent_digests),
         "issued_at": given("new_issued_at"),
         "expires_at": given("new_expires_at"),
-        "refresh_expires_at": case(
-            (keep, func.coalesce(refresh_expires_at, tokens.c.refresh_expires_at)), else_=refresh_expires_at
-        ),
+        "refresh_expires_at": refresh_dies_at,
+        "dies_at": case((_not_moved(given, refresh_dies_at), refresh_dies_at), else_=null()),
         "refresh_due_at": given("new_refresh_due_at"),
         # Checks keep their own pace: hourly refreshes would otherwise put a daily check off for ever.
         "check_due_at": func.coalesce(tokens.c.check_due_at, given("new_check_due_at")),

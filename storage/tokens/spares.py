@@ -116,6 +116,7 @@ class Spares(StoreBase):
                 issued_at=spare.issued_at,
                 expires_at=spare.expires_at,
                 refresh_expires_at=null(),
+                dies_at=null(),
                 # Without a rival its end is null, which `greatest` passes over.
                 refresh_due_at=func.greatest(RIVAL_ENDED, func.clock_timestamp()),
                 refresh_enqueued_until=null(),

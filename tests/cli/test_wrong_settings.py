@@ -74,6 +74,7 @@ def test_every_malformed_setting_is_named_at_once(deployed: Shell) -> None:
         "EVERGRANT_PUBLIC_URL": (f"http://{SECRET}.example", "https://evergrant.example.com"),
         "EVERGRANT_REDIRECT_ALLOWLIST": (f"https://a.example,https://{SECRET}.example/path", "entry 2"),
         "EVERGRANT_ADMIN_API_KEY": ("hunter2", "at least 16"),
+        "EVERGRANT_FORECAST_DAYS": ("0", "greater than 0"),
         "EVERGRANT_LOG_LEVEL": ("loud", "'debug'"),
         "EVERGRANT_LOG_FORMAT": ("yaml", "'json'"),
         "EVERGRANT_FLOWER_BASIC_AUTH": (SECRET, "user:password"),

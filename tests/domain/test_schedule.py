@@ -66,6 +66,44 @@ def test_an_idle_refresh_token_is_exercised() -> None:
     assert schedule.refresh_due_at == NOW + timedelta(days=45)
 
 
+def test_a_refresh_token_that_is_renewed_by_use_is_used_in_time() -> None:
+    """It lives half an hour, and the access token an hour: half of the shorter life is waited for."""
+    schedule = after_answer(
+        PLAIN, began_at=NOW, expires_in=timedelta(hours=1), jitter=0.5, refresh_lives=timedelta(minutes=30)
+    )
+
+    assert schedule.refresh_due_at == NOW + timedelta(minutes=15)
+
+
+@given(left=st.integers(1, 7 * 86400), jitter=jitters)
+def test_what_is_left_of_a_grant_is_not_used_up_by_refreshes(left: int, jitter: float) -> None:
+    """Near its own end each new refresh token lives as long as is left: never more than one refresh a minute
+    for that, and never later than without."""
+    plain = after_answer(PLAIN, began_at=NOW, expires_in=timedelta(hours=1), jitter=jitter)
+
+    due = after_answer(
+        PLAIN, began_at=NOW, expires_in=timedelta(hours=1), jitter=jitter, refresh_lives=seconds(left)
+    ).refresh_due_at
+
+    assert due is not None
+    assert plain.refresh_due_at is not None
+    assert NOW + seconds(60) <= due <= plain.refresh_due_at
+
+
+def test_an_imported_refresh_token_is_renewed_before_it_dies() -> None:
+    """Its access token lives for weeks, and it itself for two days."""
+    schedule = after_import(
+        facts(lifetime=timedelta(days=60)),
+        now=NOW,
+        expires_at=NOW + timedelta(days=50),
+        refreshable=True,
+        jitter=0.5,
+        refresh_expires_at=NOW + timedelta(days=2),
+    )
+
+    assert schedule.refresh_due_at == NOW + timedelta(days=1)
+
+
 def test_a_token_that_never_expires_is_only_checked() -> None:
     """No expiry, no refresh; the first check comes within minutes of the import."""
     forever = facts(grant=GrantKind.NONE, lifetime=None, check=timedelta(hours=6))

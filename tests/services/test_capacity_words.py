@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from domain.capacity import Share, total
-from services.alerts import capacity
+from domain.pacing import paced_load
+from services.alerts import capacity, rate_too_low
 from storage.alerts import AlertSpec
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -104,3 +105,47 @@ def test_one_token_is_told_of_as_one() -> None:
     assert alert.title == "No worker refreshes tokens, and 1 is overdue"
     assert alert.help.startswith("1 token is overdue, the oldest by 20 minutes;")
     assert "No bulk worker is seen at work" in alert.help
+
+
+def test_a_rate_that_is_too_low_is_told_with_its_arithmetic() -> None:
+    """What becomes due, what its definition allows, what would be enough, and that workers do not help."""
+    share = replace(SHORT, due_per_second=40.0, done_per_second=30.0, most_per_second=30.0)
+
+    alert = rate_too_low(paced_load(AT, share), "acme", "Acme", most_per_second=30.0)
+
+    assert (alert.kind, alert.cause, alert.severity) == (
+        "rate_too_low", "provider:acme:rate_too_low", "critical",
+    )  # fmt: skip
+    assert alert.title == "Acme's request rate is too low for its connections"
+    for words in (
+        "12,061 tokens of Acme are overdue",
+        "40 become due each second and 30 are done, so the backlog grows by 10 a second",
+        "allows 30 requests a second (`max_requests_per_second`)",
+        "more of them do not help",
+        "needs about 50 requests a second",
+    ):
+        assert words in alert.help
+    assert "EVERGRANT_BULK_WORKERS" not in alert.help
+    assert (alert.detail["max_requests_per_second"], alert.detail["rate_wanted"]) == (30.0, 50.0)
+    assert "workers" not in alert.detail
+
+
+def test_a_rate_that_drains_too_slowly_is_told_as_that() -> None:
+    share = replace(
+        SHORT, due_per_second=4.0, done_per_second=5.0, most_per_second=5.0, reserve=timedelta(seconds=50)
+    )
+
+    alert = rate_too_low(paced_load(AT, share), "acme", "Acme", most_per_second=5.0)
+
+    assert alert.title == "Acme's request rate drains its backlog too slowly"
+    assert "Raise the rate" not in alert.help
+
+
+@pytest.mark.parametrize(
+    ("most", "words"),
+    [(5.0, "5.0 requests a second"), (0.5, "30 requests a minute"), (0.01, "36 requests an hour")],
+)
+def test_a_low_rate_is_told_in_a_unit_that_fits(most: float, words: str) -> None:
+    share = replace(SHORT, done_per_second=most, most_per_second=most)
+
+    assert f"allows {words}" in rate_too_low(paced_load(AT, share), "acme", "Acme", most_per_second=most).help

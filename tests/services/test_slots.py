@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import cast
 
 from services.admission import Admission, Denied
@@ -106,6 +107,12 @@ class Gates:
 
     def take(self, _scope: str, _per_second: float) -> bool:
         return self.free
+
+    def has_room(self, _scope: str, _per_second: float) -> bool:
+        return self.free
+
+    def turn(self, _scope: str, _per_second: float) -> timedelta:
+        return timedelta(0)
 
 
 def test_whoever_is_denied_by_the_rate_has_called_nobody() -> None:

@@ -19,11 +19,13 @@ from domain.token import ReauthReason, Status
 from storage.activity import Note, recent
 from storage.alerts import AlertSpec, AlertStore
 from storage.engine import make_engine
+from storage.grant_counts import GrantCounts
 from storage.groups import Group
 from storage.holds import HoldStore
 from storage.importing import Importer, NewConnection
 from storage.incidents import IncidentStore
 from storage.inspection import providers_in_use
+from storage.lives import LifeStore, Wanted
 from storage.processes import ProcessStore
 from storage.refused import RefusedStore
 from storage.revocations import RevocationStore
@@ -226,6 +228,19 @@ def test_what_runs_on_a_beat(crowded: Bench) -> None:
 
     assert unfit(plans) == []
     assert any("tokens" in plan.large_tables for plan in plans)
+
+
+def test_the_forecast(crowded: Bench) -> None:
+    """What may die, how long it lives, and how many grants an account has: by indexes, whatever it finds."""
+    lives, counts = LifeStore(crowded.engine), GrantCounts(crowded.engine)
+    wanted = [Wanted("p0", timedelta(days=365)), Wanted("p1"), Wanted("p2", timedelta(days=1)), Wanted("p3")]
+    with planned(crowded.engine) as plans:
+        found = lives.candidates(wanted, ahead=timedelta(days=7))
+        lives.lives(found[:5] or [uuid4()])
+        counts.near(["p0", "p1"], near=1, accounts=["a1"])
+
+    assert len(plans) == 6
+    assert unfit(plans) == []
 
 
 @pytest.fixture

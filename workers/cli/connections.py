@@ -14,6 +14,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from domain.errors import ConfigurationError, EvergrantError
+from domain.lifetimes import End
 from domain.token import Status
 from services import settings as service_settings
 from services.imports import ImportReport, Rejected, bounded_lines
@@ -83,21 +84,33 @@ def show_connection(
     """Show one connection: its state, its schedule, and what happened to it lately."""
     with session.services() as services:
         shown = services.connections.show(connection_id)
-    if shown is None:
-        raise EvergrantError(f"no connection has the id {connection_id}")
-    summary, activity = shown
+        if shown is None:
+            raise EvergrantError(f"no connection has the id {connection_id}")
+        summary, activity = shown
+        living = summary.status in {Status.ACTIVE, Status.IN_DOUBT}
+        end = services.forecast.of(summary.provider_id, summary.life) if living else None
     entries = [asdict(entry) for entry in activity]
     if json:
-        write_json([{**asdict(summary), "activity": entries}])
+        forecast = None if end is None else asdict(end) | {"life": end.life.total_seconds()}
+        write_json([{**asdict(summary), "forecast": forecast, "activity": entries}])
         return
     for name, value in asdict(summary).items():
         stdout.print(f"{name:>22}  {for_people(value)}", markup=False)
+    stdout.print(f"{'forecast':>22}  {_forecast(end)}", markup=False)
     stdout.print()
     write_table(
         ("at", "kind", "code", "version", "attempt_id"),
         entries,
         empty="nothing has happened to it yet",
     )
+
+
+def _forecast(end: End | None) -> str:
+    """Say in words when a grant will die."""
+    if end is None:
+        return "no end is known"
+    unless = " unless it is refreshed, which moves it" if end.renewed else ""
+    return f"ends {for_people(end.at)} ({end.of}){unless}"
 
 
 def _refuse_demo() -> None:

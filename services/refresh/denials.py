@@ -1,0 +1,43 @@
+"""What becomes of a refresh that is not admitted: the row stays due, and comes up again in its turn."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from domain.asks import Outcome, RefreshAsk
+from services.admission import CONCURRENCY, Denied
+from services.crowding import Crowding
+from services.refresh.answers import Wait
+from services.refresh.result import RefreshResult
+from services.scopes import Scope
+from storage.tokens.store import TokenStore
+
+
+class Denials:
+    """One per process; thread-safe."""
+
+    def __init__(self, tokens: TokenStore, crowding: Crowding) -> None:
+        self._tokens = tokens
+        self._crowding = crowding
+
+    def denied(
+        self, connection_id: UUID, ask: RefreshAsk, scope: Scope, gate: Denied
+    ) -> RefreshResult | Wait:
+        """Give a scheduled refresh back, and say what its caller hears.
+
+        Raises:
+            ServiceUnavailable: Postgres is away; the scheduler's mark runs out by itself.
+        """
+        if ask.scheduled:
+            # The thread is others' at once. The row stays due: without its mark a later tick takes it up, in
+            # its turn, and told of it the scheduler publishes no more than there are slots for.
+            if gate.wait is None:
+                self._tokens.unmark([connection_id])
+            else:
+                # Of its account alone. Taken up at once it would come before all the others each time.
+                self._tokens.put_off(connection_id, gate.wait)
+                self._crowding.put_off(scope)
+            if gate.code == CONCURRENCY:
+                self._crowding.turned_away(scope)
+        deferred = RefreshResult(Outcome.DEFERRED, connection_id, retry_at=gate.retry_at, code=gate.code)
+        return deferred if ask.scheduled or gate.retry_at is not None else Wait(deferred)
