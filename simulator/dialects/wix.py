@@ -49,6 +49,7 @@ class _Wix(Dialect):
             "clientId": call.grant.client_id or self.state.settings.client_id,
             "siteId": f"site-{call.grant.grant_id}",
             "instanceId": instance,
+            "subjectId": f"member-{call.grant.user}",
         }
         if facts is not None and facts.expires_ms:
             content["exp"] = facts.expires_ms // 1000

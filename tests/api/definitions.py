@@ -29,6 +29,8 @@ url = "{url}/bing/webmaster/api.svc/json/GetUserSites"
 [providers.wordpress]
 authorize_url = "{url}/wordpress/oauth2/authorize"
 token_url = "{url}/wordpress/oauth2/token"
+[providers.wordpress.account]
+url = "{url}/wordpress/oauth2/token-info"
 [providers.wordpress.check]
 url = "{url}/wordpress/oauth2/token-info"
 
@@ -38,6 +40,8 @@ token_url = "{url}/wix/oauth2/token"
 [providers.wix.field_names]
 redirect_uri = "redirectUri"
 code_verifier = "codeVerifier"
+[providers.wix.account]
+url = "{url}/wix/oauth2/token-info"
 [providers.wix.check]
 url = "{url}/wix/oauth2/token-info"
 

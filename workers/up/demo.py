@@ -63,6 +63,8 @@ url = "{url}/bing/webmaster/api.svc/json/GetUserSites"
 [providers.wordpress]
 authorize_url = "{url}/wordpress/oauth2/authorize"
 token_url = "{url}/wordpress/oauth2/token"
+[providers.wordpress.account]
+url = "{url}/wordpress/oauth2/token-info"
 [providers.wordpress.check]
 url = "{url}/wordpress/oauth2/token-info"
 interval = 60
@@ -74,6 +76,8 @@ access_token_lifetime = 90
 [providers.wix.field_names]
 redirect_uri = "redirectUri"
 code_verifier = "codeVerifier"
+[providers.wix.account]
+url = "{url}/wix/oauth2/token-info"
 [providers.wix.check]
 url = "{url}/wix/oauth2/token-info"
 
