@@ -34,6 +34,8 @@ class Consent:
 
     Attributes:
         new: The connection as it is to be. Its metadata is laid over what an existing one has.
+        names: What else the account is called: a connection that is named so keeps that name, because callers
+            know it by it.
         nameless: The user's connection without an account id is meant, whatever state it is in. Otherwise it
             is meant only where it is dead, and none has the account's id.
         needs_refresh_token: Without one it is no grant that could be kept: a living connection keeps what it
@@ -43,6 +45,7 @@ class Consent:
     """
 
     new: NewConnection
+    names: tuple[str, ...]
     nameless: bool
     needs_refresh_token: bool
     detail: Mapping[str, object]
@@ -125,7 +128,11 @@ class ConnectStore:
         sealer = agreed_sealer(connection, self._sealer)
         found = connection.execute(
             _STANDING,
-            {"user": new.user_id, "provider": new.provider_id, "accounts": [new.account_id, ""]},
+            {
+                "user": new.user_id,
+                "provider": new.provider_id,
+                "accounts": [new.account_id, *consent.names, ""],
+            },
         )
         row = _meant({row.account_id: row for row in found}, consent)
         if row is None:
@@ -152,7 +159,7 @@ class ConnectStore:
 
     def _replace(self, connection: Connection, consent: Consent, row: Row[Any], sealer: Sealer) -> Connected:
         new, connection_id = consent.new, row.id
-        if row.account_id != new.account_id:
+        if row.account_id == "" and new.account_id:
             connection.execute(_NAME, {"account": new.account_id, "wanted": connection_id})
         details = {
             "id": str(connection_id),
@@ -195,9 +202,10 @@ class ConnectStore:
 
 def _meant(existing: Mapping[str, Row[Any]], consent: Consent) -> Row[Any] | None:
     """Return the connection whose grant this is to be; None: none yet."""
-    account, nameless = existing.get(consent.new.account_id), existing.get("")
-    if account is not None:
-        return account
+    nameless = existing.get("")
+    for name in (consent.new.account_id, *consent.names):
+        if name in existing:
+            return existing[name]
     if nameless is not None and (consent.nameless or Status(nameless.status) in _DEAD):
         return nameless
     return None

@@ -14,9 +14,11 @@ import structlog
 
 from domain.connecting import shortfall
 from domain.errors import ConfigurationError, ServiceUnavailable
+from domain.lifetimes import refresh_token_end
 from domain.provider import GrantKind, Rotation
 from domain.schedule import Schedule, after_answer
 from domain.token import Answer, ConnectionRef, Credentials
+from providers.accounts import Account
 from providers.tenants import tenant_of
 from services import alerts
 from services.connecting.exchange import Exchanged
@@ -62,13 +64,14 @@ class Landing:
         name = provider.definition.display_name
         failed = Finished(flow.provider_id, name, redirect_to=flow.redirect_to)
         account = exchanged.account
-        account_id = (flow.account_id or "") if account is None else account.id
-        if account is not None and flow.account_id and account.id != flow.account_id:
+        account_id = _account_id(flow, account)
+        if account_id is None:
             return replace(failed, failure=Failure.OTHER_ACCOUNT)
         missing = _missing(provider, flow, exchanged.answer)
         new = self._new(provider, flow, exchanged, account_id)
         consent = Consent(
             new=new,
+            names=() if account is None else tuple(filter(None, (account.id, account.label))),
             nameless=flow.account_id == "",
             needs_refresh_token=provider.facts.grant is GrantKind.REFRESH_TOKEN,
             detail={"asked": list(flow.scopes), "missing": list(missing), "flow_id": str(flow.id)},
@@ -112,6 +115,13 @@ class Landing:
         if exchanged.account is not None and exchanged.account.label:
             metadata[LABEL] = exchanged.account.label
         refreshable = facts.grant is GrantKind.REFRESH_TOKEN and answer.refresh_token is not None
+        refresh_expires_at = (
+            refresh_token_end(
+                facts, began_at=exchanged.began_at, told=answer.refresh_expires_in, renewed=True
+            )
+            if refreshable
+            else None
+        )
         return NewConnection(
             user_id=flow.user_id,
             provider_id=flow.provider_id,
@@ -122,18 +132,41 @@ class Landing:
             tenant=_tenant(provider, metadata),
             refreshable=refreshable,
             rotates=facts.rotation is not Rotation.NONE,
-            refresh_expires_at=_ends(exchanged.began_at, answer.refresh_expires_in),
-            schedule=self._schedule(provider, exchanged, refreshable=refreshable),
+            refresh_expires_at=refresh_expires_at,
+            schedule=self._schedule(provider, exchanged, refresh_expires_at, refreshable=refreshable),
         )
 
-    def _schedule(self, provider: ReadyProvider, exchanged: Exchanged, *, refreshable: bool) -> Schedule:
+    def _schedule(
+        self,
+        provider: ReadyProvider,
+        exchanged: Exchanged,
+        refresh_expires_at: datetime | None,
+        *,
+        refreshable: bool,
+    ) -> Schedule:
+        began_at = exchanged.began_at
+        # Using a refresh token sooner puts its end off where another one comes of it.
+        renewing = refresh_expires_at is not None and provider.facts.rotation is not Rotation.NONE
         schedule = after_answer(
             provider.facts,
-            began_at=exchanged.began_at,
+            began_at=began_at,
             expires_in=exchanged.answer.expires_in,
             jitter=self._jitter(),
+            refresh_lives=refresh_expires_at - began_at if refresh_expires_at and renewing else None,
         )
         return schedule if refreshable else replace(schedule, refresh_due_at=None)
+
+
+def _account_id(flow: Flow, account: Account | None) -> str | None:
+    """Return what the account is called here; None: it is another one than was meant.
+
+    A caller may name it by its id at the provider, or by what people see of it, such as an address.
+    """
+    if account is None:
+        return flow.account_id or ""
+    if not flow.account_id:
+        return account.id
+    return flow.account_id if flow.account_id in (account.id, account.label) else None
 
 
 def _missing(provider: ReadyProvider, flow: Flow, answer: Answer) -> tuple[str, ...]:
@@ -168,7 +201,3 @@ def _tenant(provider: ReadyProvider, metadata: Mapping[str, object]) -> str | No
     except ConfigurationError:
         # What was learned from an answer names no tenant: a grant of none, as an import without it.
         return None
-
-
-def _ends(began_at: datetime, lifetime: timedelta | None) -> datetime | None:
-    return None if lifetime is None else began_at + lifetime

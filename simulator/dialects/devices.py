@@ -105,11 +105,11 @@ class Devices:
         device = self._devices.get(call.params.get("device_code", ""))
         if device is None or device.used:
             raise dialect.dead_grant("unknown_code")
-        hasty, device.asked_at = now - device.asked_at < _INTERVAL, now
         if device.ends_at < now:
             raise dialect.refusal(400, "expired_token", "The device code has expired.")
-        if hasty:
+        if now - device.asked_at < _INTERVAL:
             raise dialect.refusal(400, "slow_down", "You ask too often.")
+        device.asked_at = now
         if device.decision is None:
             raise dialect.refusal(400, "authorization_pending", "Nobody has agreed yet.")
         if device.decision == "deny":

@@ -76,6 +76,7 @@ authorize_names = {{ scope = "scope" }}
 scopes = ["read"]
 rotation = "single_use"
 replay_window = 600
+refresh_token_lifetime = 5184000
 metadata_fields = {{ audience = "plan" }}
 [providers.window.variables.shop]
 pattern = "window|elsewhere"

@@ -130,6 +130,20 @@ def test_an_answer_without_a_refresh_token_takes_nothing_away(
     assert world.activity(user)[-1] == ("connection_kept", None)
 
 
+def test_an_account_may_be_called_by_its_address(world: World, browser: Browser, user: str) -> None:
+    """A product that imported it under the address that people see goes on calling it so: connecting finds
+    that connection, named or not, and leaves its name."""
+    connection_id = imported(world, user, "gsc", account_id="alice@example.com")
+    for more in ({}, {"account_id": "alice@example.com"}):
+        page = browser.consent(world.link("gsc", user, **more), **{"as": "alice"})
+        assert page.status_code == 200
+    (row,) = world.connections(user)
+    assert (row["id"], row["account_id"], row["version"]) == (connection_id, "alice@example.com", 3)
+
+    page = browser.consent(world.link("gsc", user, account_id="alice@example.com"), **{"as": "bob"})
+    assert page.status_code == 409
+
+
 def test_what_cannot_be_renewed_is_told(world: World, browser: Browser, user: str) -> None:
     """A first consent without a refresh token is kept as long as it lasts; an alert says when that ends, and
     the next consent resolves it."""

@@ -49,6 +49,18 @@ def test_every_dialect_connects(world: World, user: str, provider_id: str) -> No
     assert row["metadata"] == label
 
 
+def test_a_new_grant_remembers_when_its_refresh_token_dies(world: World, user: str) -> None:
+    """The definition's sixty days count from the consent, where the answer names no other life."""
+    world.connect("window", user, shop="window", plan="basic")
+
+    (row,) = world.rows(
+        "SELECT extract(epoch FROM t.refresh_expires_at - c.connected_at)::int AS lives"
+        "  FROM connections c JOIN tokens t ON t.connection_id = c.id WHERE c.user_id = %s",
+        user,
+    )
+    assert abs(row["lives"] - 60 * 86400) < 60
+
+
 def test_the_authorization_request_is_as_the_definition_says(
     world: World, browser: Browser, user: str
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from domain.token import Credentials, Status
+from storage.alerts import SCOPE_SHORTFALL, AlertSpec, AlertStore
 from storage.connecting import Connected, ConnectStore, Consent, Unstorable
 from storage.flows import FlowStore, NewFlow
 from storage.importing import NewConnection
@@ -19,14 +20,16 @@ from storage.resealing import table_resealers
 from storage.sealing import Sealer
 from storage.tokens.landing import Gone, Superseded
 from tests.storage.making import Bench, fresh_schedule, landing, pair
+from tests.storage.test_landing import alert_about
 
 NEW = NewConnection("user-1", "acme", pair("new"), fresh_schedule(), refreshable=True, account_id="alice")
-CONSENT = Consent(NEW, nameless=False, needs_refresh_token=True, detail={"asked": ["read"]})
+CONSENT = Consent(NEW, names=("alice",), nameless=False, needs_refresh_token=True, detail={"asked": ["read"]})
 
 
 def store(bench: Bench, **changes: object) -> Connected:
     new = replace(NEW, **changes)  # type: ignore[arg-type]  # fields of one dataclass
-    return ConnectStore(bench.engine, bench.sealer).store(replace(CONSENT, new=new))
+    consent = replace(CONSENT, new=new, names=(new.account_id,))
+    return ConnectStore(bench.engine, bench.sealer).store(consent)
 
 
 def test_a_first_consent_creates_the_connection(bench: Bench) -> None:
@@ -87,6 +90,24 @@ def test_a_token_that_was_taken_for_spent_is_alive_again(bench: Bench) -> None:
     store(bench, credentials=Credentials(SecretStr("AT-3"), SecretStr("RT-1")))
 
     assert spent not in bench.column(connection_id, "spent_digests")
+
+
+def test_a_working_token_does_not_resolve_what_a_person_left_out(bench: Bench) -> None:
+    """A refresh that lands resolves its connection's alerts and leaves the one about scopes open; another
+    consent resolves that one too."""
+
+    def shortfall(connection_id: UUID) -> AlertSpec:
+        return replace(alert_about(connection_id), cause="scopes", kind=SCOPE_SHORTFALL)
+
+    connected = ConnectStore(bench.engine, bench.sealer).store(replace(CONSENT, alerts=(shortfall,)))
+    store_alerts = AlertStore(bench.engine)
+    store_alerts.open(alert_about(connected.connection_id))
+    bench.set(connected.connection_id, "refresh_due_at = now(), alerted = true")
+    bench.store.land(landing(bench.claimed(connected.connection_id)))
+
+    assert [alert.kind for alert in store_alerts.list(statuses=("open",))] == [SCOPE_SHORTFALL]
+    store(bench)
+    assert store_alerts.list(statuses=("open",)) == []
 
 
 def test_a_consent_that_cannot_be_stored_changes_nothing(bench: Bench) -> None:
