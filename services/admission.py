@@ -38,17 +38,10 @@ class RateLimiter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """Not now.
-
-    Attributes:
-        code: Why.
-        retry_at: When to try again; None: in a moment.
-        wait: How long to leave this token alone, and no other of its provider; None: its provider is denied.
-    """
+    """Not now: why, and when to try again (None: in a moment)."""
 
     code: str
     retry_at: datetime | None = None
-    wait: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +79,10 @@ class Admission:
             finally:
                 self.slots.give_back(scope.pace, slot, called=isinstance(gate, Admitted))
 
+    def turn(self, scope: Scope) -> timedelta:
+        """Return how long to leave a token alone whose account's rate is used up; stands in line for it."""
+        return self._limiter.turn(_account(scope), scope.max_per_second_of_account or 1.0)
+
     def held(self) -> dict[str, Hold]:
         """Return the open breakers by scope; as `Breakers.held`."""
         return self.breakers.held()
@@ -95,13 +92,17 @@ class Admission:
         return None if taken_by_another is None else Denied(taken_by_another.reason)
 
     def _rate(self, scope: Scope) -> Denied | None:
-        account, of_account = f"{scope.pace}|{scope.account}", scope.max_per_second_of_account
-        counted = scope.account is not None and of_account is not None
+        account = _account(scope)
+        of_account = None if scope.account is None else scope.max_per_second_of_account
         # Looked at first: one busy account must not use up the rate that all have together.
-        if counted and of_account and not self._limiter.has_room(account, of_account):
-            return Denied(ACCOUNT_RATE, wait=self._limiter.turn(account, of_account))
+        if of_account is not None and not self._limiter.has_room(account, of_account):
+            return Denied(ACCOUNT_RATE)
         if scope.max_per_second is not None and not self._limiter.take(scope.pace, scope.max_per_second):
             return Denied("rate")
-        if counted and of_account and not self._limiter.take(account, of_account):
-            return Denied(ACCOUNT_RATE, wait=self._limiter.turn(account, of_account))
+        if of_account is not None and not self._limiter.take(account, of_account):
+            return Denied(ACCOUNT_RATE)
         return None
+
+
+def _account(scope: Scope) -> str:
+    return f"{scope.pace}|{scope.account}"

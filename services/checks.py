@@ -18,7 +18,7 @@ from domain.policy import FAILURES_WORTH_AN_ALERT
 from domain.token import ConnectionRef, ReauthReason, Status, TokenState
 from providers.client import ProviderClient
 from services import alerts
-from services.admission import CONCURRENCY, Admission, Denied
+from services.admission import ACCOUNT_RATE, CONCURRENCY, Admission, Denied
 from services.codes import explained
 from services.crowding import Crowding
 from services.providers import ProviderDesk, ReadyProvider
@@ -134,11 +134,11 @@ class HealthChecks:
 
     def _give_back(self, connection_id: UUID, scope: Scope, gate: Denied) -> None:
         """Give a scheduled check back that was not admitted; as `Denials.denied` does with refreshes."""
-        if gate.wait is None:
-            self._tokens.unmark([connection_id], "check")
-        else:
-            self._tokens.put_off(connection_id, gate.wait, "check")
+        if gate.code == ACCOUNT_RATE:
+            self._tokens.put_off(connection_id, self._admission.turn(scope), "check")
             self._crowding.put_off(scope)
+        else:
+            self._tokens.unmark([connection_id], "check")
         if gate.code == CONCURRENCY:
             self._crowding.turned_away(scope)
 

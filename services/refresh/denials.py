@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from domain.asks import Outcome, RefreshAsk
-from services.admission import CONCURRENCY, Denied
+from services.admission import ACCOUNT_RATE, CONCURRENCY, Admission, Denied
 from services.crowding import Crowding
 from services.refresh.answers import Wait
 from services.refresh.result import RefreshResult
@@ -16,8 +16,9 @@ from storage.tokens.store import TokenStore
 class Denials:
     """One per process; thread-safe."""
 
-    def __init__(self, tokens: TokenStore, crowding: Crowding) -> None:
+    def __init__(self, tokens: TokenStore, admission: Admission, crowding: Crowding) -> None:
         self._tokens = tokens
+        self._admission = admission
         self._crowding = crowding
 
     def denied(
@@ -31,12 +32,12 @@ class Denials:
         if ask.scheduled:
             # The thread is others' at once. The row stays due: without its mark a later tick takes it up, in
             # its turn, and told of it the scheduler publishes no more than there are slots for.
-            if gate.wait is None:
-                self._tokens.unmark([connection_id])
-            else:
+            if gate.code == ACCOUNT_RATE:
                 # Of its account alone. Taken up at once it would come before all the others each time.
-                self._tokens.put_off(connection_id, gate.wait)
+                self._tokens.put_off(connection_id, self._admission.turn(scope))
                 self._crowding.put_off(scope)
+            else:
+                self._tokens.unmark([connection_id])
             if gate.code == CONCURRENCY:
                 self._crowding.turned_away(scope)
         deferred = RefreshResult(Outcome.DEFERRED, connection_id, retry_at=gate.retry_at, code=gate.code)

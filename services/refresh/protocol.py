@@ -84,7 +84,7 @@ class RefreshProtocol:
         self._owner = owner
         self._callers = callers
         self._together = Together()
-        self._denials = Denials(tokens, crowding)
+        self._denials = Denials(tokens, admission, crowding)
         self._guard = guard
         self._sleep = sleep
         self._clock = clock

@@ -20,7 +20,7 @@ from services.scheduling import Work
 from services.slots import Slots
 from services.wiring import Services
 from tests.services.test_scheduling import Queue, a_scheduler
-from tests.services.world import SCHEDULED, Connected, World, line_of
+from tests.services.world import DEMANDED, SCHEDULED, Connected, World, line_of
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.servers
@@ -122,6 +122,9 @@ def test_who_is_denied_is_put_off_one_after_the_other(world: World, services: Se
     for one in busy[:3]:
         world.refresh(one)
 
+    # Callers who ask again and again stand in no line.
+    asked = world.refresh(busy[5], DEMANDED, patience=timedelta(seconds=0.5))
+    assert (asked.outcome, asked.code) == (Outcome.DEFERRED, ACCOUNT_RATE)
     for one in busy[3:]:
         assert world.refresh(one).code == ACCOUNT_RATE
 
