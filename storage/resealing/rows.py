@@ -11,6 +11,7 @@ from sqlalchemy import Engine, Row, func, select
 
 from domain.errors import SealBroken
 from storage.engine import autocommit, single
+from storage.event_digests import EventDigestResealer
 from storage.resealing.counts import Broken, OnProgress, Resealed, Resealer
 from storage.resealing.tables import BEFORE_ALL, REVOCATIONS, SPARES, TOKENS, SealedTable
 from storage.sealing import Sealer, header
@@ -122,6 +123,8 @@ def table_resealers(engine: Engine, sealer: Sealer) -> list[Resealer]:
         TableResealer(engine, sealer, TOKENS, "tokens"),
         TableResealer(engine, sealer, SPARES, "spares"),
         TableResealer(engine, sealer, REVOCATIONS, "revocations"),
+        # After the tokens, of which they are made.
+        EventDigestResealer(engine, sealer),
     ]
 
 

@@ -1,0 +1,190 @@
+"""Digests by which a refresh token is found that a provider names by its hash, without opening any row.
+
+They are an index and no proof: whoever finds a row by one opens that row, and compares. So one that is out of
+date does no harm, and one that is missing is made anew by the next sweep.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, Final
+from uuid import UUID
+
+from pydantic import SecretStr
+from sqlalchemy import Connection, Delete, Engine, bindparam, delete, func, select, text
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from domain.errors import SealBroken
+from domain.events import credential_hash
+from storage.elections import agreed_sealer
+from storage.engine import autocommit, single, transaction
+from storage.resealing.counts import OnProgress, Resealed
+from storage.schema import event_digests, tokens
+from storage.sealing import Sealer
+from storage.tokens.rows import token_ref
+
+#: Rows opened and written together.
+PAGE: Final = 500
+#: Before every id that occurs (RFC 9562 §5.9).
+BEFORE_ALL: Final = UUID(int=0)
+
+_MADE_OF: Final = select(
+    tokens.c.connection_id, tokens.c.grant_id, tokens.c.refresh_token, tokens.c.refresh_digest
+).where(tokens.c.connection_id == func.any(bindparam("ids")))
+_INSERT: Final = upsert(event_digests)
+_WRITE: Final = _INSERT.on_conflict_do_update(
+    index_elements=[event_digests.c.connection_id],
+    set_={name: _INSERT.excluded[name] for name in ("grant_id", "key_id", "digest", "refresh_digest")},
+)
+# A part of the table in the order of its key, so that a sweep costs the same however many rows there are.
+_PART: Final = text("""
+    WITH part AS (
+        SELECT connection_id, provider_id, refresh_digest FROM tokens
+         WHERE connection_id > CAST(:after AS uuid) ORDER BY connection_id LIMIT :limit)
+    SELECT p.connection_id,
+           coalesce(p.provider_id = ANY(CAST(:providers AS text[])) AND p.refresh_digest IS NOT NULL
+                    AND p.refresh_digest IS DISTINCT FROM d.refresh_digest, false) AS lacking,
+           d.connection_id IS NOT NULL
+               AND NOT (p.refresh_digest IS NOT NULL AND p.provider_id = ANY(CAST(:providers AS text[])))
+               AS needless
+      FROM part p LEFT JOIN event_digests d USING (connection_id)
+     ORDER BY p.connection_id
+""")
+_OTHERS: Final = text("""
+    SELECT connection_id FROM event_digests
+     WHERE connection_id > CAST(:after AS uuid) AND key_id <> :wanted ORDER BY connection_id LIMIT :limit
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a part of the table lacks.
+
+    Attributes:
+        last: The last connection of the part; None: the end of the table was reached before it.
+        lacking: Connections whose digest is missing or out of date.
+        needless: Connections that have one and need none any more.
+    """
+
+    last: UUID | None
+    lacking: tuple[UUID, ...]
+    needless: tuple[UUID, ...]
+
+
+class EventDigestStore:
+    """Writes digests and finds those that lack. Raises `ServiceUnavailable`; everything may be repeated."""
+
+    def __init__(self, engine: Engine, sealer: Sealer) -> None:
+        self._engine = engine
+        self._auto = autocommit(engine)
+        self._sealer = sealer
+
+    def write(self, connection_ids: Sequence[UUID]) -> int:
+        """Make the digests of these connections' refresh tokens as they are now; returns how many there are.
+
+        A connection without a refresh token has none, nor has one whose token cannot be opened.
+        """
+        done = 0
+        for first in range(0, len(connection_ids), PAGE):
+            with transaction(self._engine) as connection:
+                sealer = agreed_sealer(connection, self._sealer)
+                done += _write(connection, sealer, connection_ids[first : first + PAGE])
+        return done
+
+    def look(self, providers: Sequence[str], *, after: UUID, limit: int) -> Part:
+        """Return what the next `limit` connections after this one lack.
+
+        Args:
+            providers: Those that name refresh tokens by their hash.
+        """
+        parameters = {"providers": list(providers), "after": after, "limit": limit}
+        with single(self._auto) as connection:
+            rows = connection.execute(_PART, parameters).all()
+        return Part(
+            rows[-1].connection_id if len(rows) == limit else None,
+            tuple(row.connection_id for row in rows if row.lacking),
+            tuple(row.connection_id for row in rows if row.needless),
+        )
+
+    def forget(self, connection_ids: Sequence[UUID]) -> None:
+        """Take away the digests of these connections."""
+        with single(self._auto) as connection:
+            connection.execute(_forgetting(connection_ids))
+
+
+class EventDigestResealer:
+    """Makes the digests anew under another key, for a key rotation (`storage.resealing.Resealer`)."""
+
+    def __init__(self, engine: Engine, sealer: Sealer) -> None:
+        self._engine = engine
+        self._auto = autocommit(engine)
+        self._sealer = sealer
+
+    @property
+    def name(self) -> str:
+        """What people call them."""
+        return "event digests"
+
+    def count(self) -> int:
+        """Return how many there are. Raises `ServiceUnavailable`."""
+        with single(self._auto) as connection:
+            return connection.execute(select(func.count()).select_from(event_digests)).scalar_one()
+
+    def keys(self) -> Mapping[str, int]:
+        """Return how many need each key. Raises `ServiceUnavailable`."""
+        counted = select(event_digests.c.key_id, func.count()).group_by(event_digests.c.key_id)
+        with single(self._auto) as connection:
+            return Counter({key_id: number for key_id, number in connection.execute(counted)})  # noqa: C416 - a Row is no tuple to mypy
+
+    def reseal(self, key_id: str, on_progress: OnProgress) -> Resealed:
+        """Pass over all of them once; one whose token cannot be opened any more goes.
+
+        Raises:
+            KeyMissing: The ring does not hold this key.
+            ServiceUnavailable: Postgres does not answer; what was written so far stays.
+        """
+        sealer = self._sealer.sealing_with(key_id)
+        result, after = Resealed(), BEFORE_ALL
+        while True:
+            with transaction(self._engine) as connection:
+                others = {"after": after, "wanted": key_id, "limit": PAGE}
+                page = list(connection.execute(_OTHERS, others).scalars())
+                if not page:
+                    return result
+                result.resealed += _write(connection, sealer, page)
+            after = page[-1]
+            result.seen += len(page)
+            on_progress(len(page))
+
+
+def _write(connection: Connection, sealer: Sealer, ids: Sequence[UUID]) -> int:
+    rows: list[dict[str, Any]] = []
+    for row in connection.execute(_MADE_OF, {"ids": list(ids)}):
+        if row.refresh_token is None:
+            continue
+        try:
+            refresh: SecretStr = sealer.open(row.refresh_token, token_ref("refresh_token", row.connection_id))
+        except SealBroken:
+            continue  # Whoever needs the token says so; without it there is nothing to find it by.
+        rows.append(
+            {
+                "connection_id": row.connection_id,
+                "grant_id": row.grant_id,
+                "key_id": sealer.key_id,
+                "digest": sealer.event_digest(credential_hash(refresh.get_secret_value())),
+                "refresh_digest": row.refresh_digest,
+            }
+        )
+    made = {row["connection_id"] for row in rows}
+    if rows:
+        connection.execute(_WRITE, sorted(rows, key=itemgetter("connection_id")))
+    if gone := [connection_id for connection_id in ids if connection_id not in made]:
+        connection.execute(_forgetting(gone))
+    return len(rows)
+
+
+def _forgetting(connection_ids: Sequence[UUID]) -> Delete:
+    return delete(event_digests).where(event_digests.c.connection_id.in_(connection_ids))
