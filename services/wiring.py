@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from domain.errors import EvergrantError
 from providers.catalogue import load as load_catalogue
 from providers.client import ProviderClient
+from providers.events.keys import KeySets
 from providers.http import Wire
 from services.admission import Admission
 from services.breakers import Breakers
@@ -20,6 +21,7 @@ from services.capacity import CapacityWatch
 from services.checks import HealthChecks
 from services.crowding import Crowding
 from services.disconnecting import Disconnection
+from services.events import EventDigests, EventReceiver
 from services.housekeeping import Housekeeping
 from services.imports import Importer
 from services.incidents import Incidents
@@ -54,6 +56,8 @@ from storage.deployment import DeploymentStore
 from storage.disconnecting import DisconnectStore
 from storage.elections import Elections
 from storage.engine import Engine, make_engine
+from storage.event_digests import EventDigestStore
+from storage.events import EventStore
 from storage.holds import HoldStore
 from storage.importing import Importer as BatchWriter
 from storage.incidents import IncidentStore
@@ -122,6 +126,8 @@ class Services:
     after_restore: AfterRestore
     outside: OutsideMarks
     crowding: Crowding
+    events: EventReceiver
+    event_digests: EventDigests
 
     def close(self) -> None:
         """Close pools and clients. Called once, after the last task."""
@@ -194,7 +200,11 @@ def wire(
     leftovers = Leftovers(LeftoverStore(engine, sealer), tokens, desk, guard)
     slow_commits = SlowCommits(staging, flights)
     lander = Lander(leftovers.land, staging, flights, slow_commits)
-    presentation = Presentation(tokens, client, admission, lander, failures)
+    event_store, event_digests = (
+        EventStore(engine, sealer),
+        EventDigests(EventDigestStore(engine, sealer), desk),
+    )
+    presentation = Presentation(tokens, client, admission, lander, failures, event_digests)
     processes = ProcessStore(engine)
     recovery = Recovery(tokens, processes, staging, leftovers.land, incidents)
     outbox = RevocationStore(engine, sealer)
@@ -228,12 +238,21 @@ def wire(
             staging, flights, processes, alert_store, leftovers.land, ring, election, role=role, host=host
         ),
         housekeeping=Housekeeping(
-            engine, alert_store, holds, outbox, desk, StagedWatch(processes, alert_store)
+            engine,
+            alert_store,
+            holds,
+            outbox,
+            desk,
+            StagedWatch(processes, alert_store),
+            event_store,
+            event_digests,
         ),
         capacity=CapacityWatch(LoadStore(engine), alert_store, desk, admission, guard),
         incidents=incidents,
         rulings=Rulings(incident_store, refused, holds, incidents, desk),
-        importer=Importer(BatchWriter(engine, sealer), desk, clock=lambda: database_time(engine)),
+        importer=Importer(
+            BatchWriter(engine, sealer), desk, event_digests, clock=lambda: database_time(engine)
+        ),
         owner=owner,
         ring=ring,
         election=election,
@@ -245,4 +264,6 @@ def wire(
         after_restore=AfterRestore(deployment, RestoringStore(engine), outside, desk, spool=spool),
         outside=outside,
         crowding=crowding,
+        events=EventReceiver(event_store, desk, KeySets(wire_to_providers)),
+        event_digests=event_digests,
     )

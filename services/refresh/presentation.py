@@ -17,6 +17,7 @@ from domain.schedule import after_answer
 from domain.token import Answer, Credentials, Status
 from providers.client import ProviderClient
 from services.admission import Admission
+from services.events import EventDigests
 from services.providers import ReadyProvider
 from services.refresh.failing import FailedAttempts
 from services.refresh.landing import Lander, Staged
@@ -42,6 +43,7 @@ class Presentation:
         admission: Admission,
         lander: Lander,
         failures: FailedAttempts,
+        digests: EventDigests,
         *,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
@@ -51,6 +53,7 @@ class Presentation:
         self._admission = admission
         self._lander = lander
         self._failures = failures
+        self._digests = digests
         self._clock = clock
         self._jitter = jitter
 
@@ -162,6 +165,8 @@ class Presentation:
         }
         match result:
             case Landed(version) | AlreadyLanded(version):
+                if answer.refresh_token is not None:
+                    self._digests.note(ref.provider_id, [ref.connection_id])
                 log.info(
                     "token_refreshed", version=version, recovered=token.status is Status.IN_DOUBT, **words
                 )
