@@ -6,8 +6,7 @@ date does no harm, and one that is missing is made anew by the next sweep.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final
@@ -21,7 +20,6 @@ from domain.errors import SealBroken
 from domain.events import credential_hash
 from storage.elections import agreed_sealer
 from storage.engine import autocommit, single, transaction
-from storage.resealing.counts import OnProgress, Resealed
 from storage.schema import event_digests, tokens
 from storage.sealing import Sealer
 from storage.tokens.rows import token_ref
@@ -52,10 +50,6 @@ _PART: Final = text("""
                AS needless
       FROM part p LEFT JOIN event_digests d USING (connection_id)
      ORDER BY p.connection_id
-""")
-_OTHERS: Final = text("""
-    SELECT connection_id FROM event_digests
-     WHERE connection_id > CAST(:after AS uuid) AND key_id <> :wanted ORDER BY connection_id LIMIT :limit
 """)
 
 
@@ -91,7 +85,7 @@ class EventDigestStore:
         for first in range(0, len(connection_ids), PAGE):
             with transaction(self._engine) as connection:
                 sealer = agreed_sealer(connection, self._sealer)
-                done += _write(connection, sealer, connection_ids[first : first + PAGE])
+                done += write_digests(connection, sealer, connection_ids[first : first + PAGE])
         return done
 
     def look(self, providers: Sequence[str], *, after: UUID, limit: int) -> Part:
@@ -115,52 +109,11 @@ class EventDigestStore:
             connection.execute(_forgetting(connection_ids))
 
 
-class EventDigestResealer:
-    """Makes the digests anew under another key, for a key rotation (`storage.resealing.Resealer`)."""
+def write_digests(connection: Connection, sealer: Sealer, ids: Sequence[UUID]) -> int:
+    """Make the digests of these connections within the caller's transaction, under the sealer's key.
 
-    def __init__(self, engine: Engine, sealer: Sealer) -> None:
-        self._engine = engine
-        self._auto = autocommit(engine)
-        self._sealer = sealer
-
-    @property
-    def name(self) -> str:
-        """What people call them."""
-        return "event digests"
-
-    def count(self) -> int:
-        """Return how many there are. Raises `ServiceUnavailable`."""
-        with single(self._auto) as connection:
-            return connection.execute(select(func.count()).select_from(event_digests)).scalar_one()
-
-    def keys(self) -> Mapping[str, int]:
-        """Return how many need each key. Raises `ServiceUnavailable`."""
-        counted = select(event_digests.c.key_id, func.count()).group_by(event_digests.c.key_id)
-        with single(self._auto) as connection:
-            return Counter({key_id: number for key_id, number in connection.execute(counted)})  # noqa: C416 - a Row is no tuple to mypy
-
-    def reseal(self, key_id: str, on_progress: OnProgress) -> Resealed:
-        """Pass over all of them once; one whose token cannot be opened any more goes.
-
-        Raises:
-            KeyMissing: The ring does not hold this key.
-            ServiceUnavailable: Postgres does not answer; what was written so far stays.
-        """
-        sealer = self._sealer.sealing_with(key_id)
-        result, after = Resealed(), BEFORE_ALL
-        while True:
-            with transaction(self._engine) as connection:
-                others = {"after": after, "wanted": key_id, "limit": PAGE}
-                page = list(connection.execute(_OTHERS, others).scalars())
-                if not page:
-                    return result
-                result.resealed += _write(connection, sealer, page)
-            after = page[-1]
-            result.seen += len(page)
-            on_progress(len(page))
-
-
-def _write(connection: Connection, sealer: Sealer, ids: Sequence[UUID]) -> int:
+    One without a refresh token that can be opened loses its digest. Returns how many there are now.
+    """
     rows: list[dict[str, Any]] = []
     for row in connection.execute(_MADE_OF, {"ids": list(ids)}):
         if row.refresh_token is None:

@@ -175,7 +175,7 @@ class EventReceiver:
             self._told,
         )
         log.info(
-            "event_received", provider=provider_id, event=message.id, repeated=taken.repeated,
+            "event_received", provider=provider_id, event_id=message.id, repeated=taken.repeated,
             kinds=[statement.kind for statement in message.statements],
             changed={str(connection_id): str(effect) for connection_id, effect in taken.effects},
         )  # fmt: skip

@@ -11,8 +11,8 @@ from sqlalchemy import Engine, Row, func, select
 
 from domain.errors import SealBroken
 from storage.engine import autocommit, single
-from storage.event_digests import EventDigestResealer
 from storage.resealing.counts import Broken, OnProgress, Resealed, Resealer
+from storage.resealing.event_digests import EventDigestResealer
 from storage.resealing.tables import BEFORE_ALL, REVOCATIONS, SPARES, TOKENS, SealedTable
 from storage.sealing import Sealer, header
 
