@@ -90,6 +90,10 @@ class Receiver:
     def issuer(self) -> str:
         return f"{self.world.simulator.base_url}/google/"
 
+    def again(self, *, keys: str | None = None) -> Services:
+        """Wire another process that knows the same providers."""
+        return pushing(self.world, keys=keys)
+
     def connect(self, account_id: str, *, provider_id: str = "gsc", age: str = "3 days") -> Connected:
         """Import a grant of the account, as if it had been connected some time ago."""
         dialect = "google" if provider_id != "hooked" else "strict"
@@ -157,8 +161,12 @@ class Receiver:
         return self.world.rows("SELECT * FROM received_events ORDER BY received_at")
 
 
+def pushing(world: World, *, keys: str | None = None) -> Services:
+    return world.wire(more=PUSHING.format(url=world.simulator.base_url), environment=APPS, keys=keys)
+
+
 @contextmanager
 def receiving(world: World) -> Iterator[Receiver]:
-    services = world.wire(more=PUSHING.format(url=world.simulator.base_url), environment=APPS)
+    services = pushing(world)
     with serving(services) as url:
         yield Receiver(world, services, url)
