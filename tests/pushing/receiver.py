@@ -90,9 +90,17 @@ class Receiver:
     def issuer(self) -> str:
         return f"{self.world.simulator.base_url}/google/"
 
-    def again(self, *, keys: str | None = None) -> Services:
-        """Wire another process that knows the same providers."""
-        return pushing(self.world, keys=keys)
+    def again(self, *, keys: str | None = None, jwks: str | None = None) -> Services:
+        """Wire another process that knows the same providers, or whose issuers' keys are elsewhere."""
+        return pushing(self.world, keys=keys, jwks=jwks)
+
+    @contextmanager
+    def at(self, services: Services) -> Iterator[None]:
+        """Receive with another process' services for a while."""
+        with serving(services) as url:
+            self.url, before = url, self.url
+            yield
+            self.url = before
 
     def connect(self, account_id: str, *, provider_id: str = "gsc", age: str = "3 days") -> Connected:
         """Import a grant of the account, as if it had been connected some time ago."""
@@ -161,8 +169,12 @@ class Receiver:
         return self.world.rows("SELECT * FROM received_events ORDER BY received_at")
 
 
-def pushing(world: World, *, keys: str | None = None) -> Services:
-    return world.wire(more=PUSHING.format(url=world.simulator.base_url), environment=APPS, keys=keys)
+def pushing(world: World, *, keys: str | None = None, jwks: str | None = None) -> Services:
+    url = world.simulator.base_url
+    more = PUSHING.format(url=url)
+    if jwks is not None:
+        more = more.replace(f"{url}/google/oauth2/v3/certs", jwks)
+    return world.wire(more=more, environment=APPS, keys=keys)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 
 from domain.asks import Outcome
 from storage.keys import generate
-from tests.pushing.receiver import Receiver, serving
+from tests.pushing.receiver import Receiver
 from tests.services.keyed import rotate
 from tests.services.world import FORCED, Connected
 
@@ -157,8 +157,7 @@ def test_a_rotation_of_keys_keeps_it_matching(receiver: Receiver) -> None:
     between, after = receiver.connect("sub-1"), receiver.connect("sub-2")
     new = generate("k2")
     with_both = receiver.again(keys=f"{new},{receiver.world.keys}")
-    with serving(with_both) as url:
-        receiver.url = url
+    with receiver.at(with_both):
         revoke(receiver, hashed(between.grant.refresh_token))
     assert receiver.state(between) == ("needs_reauth", "revoked_at_provider")
 
@@ -166,7 +165,6 @@ def test_a_rotation_of_keys_keeps_it_matching(receiver: Receiver) -> None:
 
     assert report.resealed["event digests"] == 2
     assert "k1" in report.removable
-    with serving(receiver.again(keys=new)) as url:
-        receiver.url = url
+    with receiver.at(receiver.again(keys=new)):
         revoke(receiver, hashed(after.grant.refresh_token))
     assert receiver.state(after) == ("needs_reauth", "revoked_at_provider")
