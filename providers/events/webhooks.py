@@ -53,7 +53,7 @@ def verified(
         return Message(source, message_id(None, signed), (), answer=_answer(table, document, secret))
     given = None if table.id is None else _raw(table.id, headers, document)
     statement = Statement(
-        shown(topic) or "unnamed",
+        shown(topic) or str(meaning),
         meaning,
         account_id=_text(table.account, headers, document),
         at=None if table.at is None else instant(_raw(table.at, headers, document)),
