@@ -29,6 +29,8 @@ FRESH: Final = timedelta(hours=1)
 USABLE: Final = timedelta(hours=24)
 #: Between two fetches: whoever makes up key ids cannot have the issuer asked again and again.
 AT_MOST_EVERY: Final = timedelta(minutes=1)
+#: … and after one that failed while there were no keys at all. Whoever waited for it does not try by himself.
+AFTER_FAILURE: Final = timedelta(seconds=5)
 #: More keys than this are no issuer's set.
 _MOST_KEYS: Final = 64
 #: A key is some hundred bytes.
@@ -79,15 +81,14 @@ class KeySets:
         if known is not None and self._age(known) <= FRESH.total_seconds() and kid in known.keys:
             return known
         asked = self._asked.get(url)
-        if asked is None or self._clock() - asked >= AT_MOST_EVERY.total_seconds():
-            self._asked[url] = self._clock()
+        pause = AFTER_FAILURE if known is None else AT_MOST_EVERY
+        if asked is None or self._clock() - asked >= pause.total_seconds():
             try:
                 known = self._sets[url] = _Set(self._fetch(url), self._clock())
             except (ProviderError, ValueError) as error:
                 log.warning("issuer_keys_not_fetched", url=url, error=str(error))
-                if known is None:
-                    # The very first fetch may be tried again at once: without keys nothing is known at all.
-                    del self._asked[url]
+            # From its end on, which may be a deadline later.
+            self._asked[url] = self._clock()
         if known is None or self._age(known) > USABLE.total_seconds():
             raise KeysUnavailable(f"the keys at {url} could not be fetched")
         return known
