@@ -31,7 +31,7 @@ class EventDigestResealer:
     @property
     def name(self) -> str:
         """What people call them."""
-        return "event digests"
+        return "digests"
 
     def count(self) -> int:
         """Return how many there are. Raises `ServiceUnavailable`."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from domain.errors import ConfigurationError
 from domain.events import Meaning
 from providers.app_credentials import webhook_secret
 from providers.catalogue import load
-from providers.events.tables import SecurityEventTokens, Webhook
+from providers.events.tables import Challenge, Place, SecurityEventTokens, Signature, Webhook
 from tests.providers.making import acme
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "providers.md"
 TOKENS: dict[str, Any] = {
     "kind": "security_event_token",
     "issuer": "https://issuer.example/",
@@ -100,6 +103,13 @@ def test_a_client_without_a_secret_cannot_sign_with_it() -> None:
     """secret = "client_secret" needs one."""
     with pytest.raises(ConfigurationError, match=r"events\.secret: cannot be"):
         acme(events={**HOOK, "secret": "client_secret"}, client_auth="none")
+
+
+@pytest.mark.parametrize("table", [SecurityEventTokens, Webhook, Signature, Challenge, Place])
+def test_every_key_is_on_the_page(table: type[BaseModel]) -> None:
+    """Whoever writes a definition finds each key in the documentation."""
+    page = PAGE.read_text("utf-8")
+    assert all(f"`{key}`" in page or f"{{ {key} =" in page for key in table.model_fields)
 
 
 def test_search_console_hears_of_google() -> None:

@@ -163,7 +163,7 @@ def test_a_rotation_of_keys_keeps_it_matching(receiver: Receiver) -> None:
 
     report = rotate(receiver.world, f"{new},{receiver.world.keys}")
 
-    assert report.resealed["event digests"] == 2
+    assert report.resealed["digests"] == 2
     assert "k1" in report.removable
     with receiver.at(receiver.again(keys=new)):
         revoke(receiver, hashed(after.grant.refresh_token))
