@@ -129,7 +129,9 @@ class Control:
     # Dialects.
 
     def _list_dialects(self, _request: Request, _name: str) -> Answer:
-        return json_answer(200, {name: _describe(dialect) for name, dialect in self._dialects.items()})
+        return json_answer(
+            200, {name: report.describe_dialect(dialect) for name, dialect in self._dialects.items()}
+        )
 
     def _configure(self, request: Request, name: str) -> Answer:
         dialect = self._dialect(name)
@@ -138,7 +140,7 @@ class Control:
         except ValueError as error:
             raise BadOrder(str(error)) from error
         self._world.configure(name, settings)
-        return json_answer(200, _describe(dialect))
+        return json_answer(200, report.describe_dialect(dialect))
 
     # Grants.
 
@@ -291,12 +293,3 @@ class Control:
         if grant is None:
             raise BadOrder(f"there is no grant {grant_id!r}", 404)
         return grant
-
-
-def _describe(dialect: Dialect) -> Body:
-    return {
-        "token_path": dialect.token_path,
-        "check_path": dialect.check_path,
-        "revoke_path": dialect.revoke_path,
-        "settings": dialect.state.settings.as_json(),
-    }
