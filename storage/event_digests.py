@@ -41,15 +41,20 @@ _WRITE: Final = _INSERT.on_conflict_do_update(
 _PART: Final = text("""
     WITH part AS (
         SELECT connection_id, provider_id, refresh_digest FROM tokens
-         WHERE connection_id > CAST(:after AS uuid) ORDER BY connection_id LIMIT :limit)
-    SELECT p.connection_id,
-           coalesce(p.provider_id = ANY(CAST(:providers AS text[])) AND p.refresh_digest IS NOT NULL
-                    AND p.refresh_digest IS DISTINCT FROM d.refresh_digest, false) AS lacking,
-           d.connection_id IS NOT NULL
-               AND NOT (p.refresh_digest IS NOT NULL AND p.provider_id = ANY(CAST(:providers AS text[])))
-               AS needless
-      FROM part p LEFT JOIN event_digests d USING (connection_id)
-     ORDER BY p.connection_id
+         WHERE connection_id > CAST(:after AS uuid) ORDER BY connection_id LIMIT :limit),
+    judged AS (
+        SELECT p.connection_id,
+               coalesce(p.provider_id = ANY(CAST(:providers AS text[])) AND p.refresh_digest IS NOT NULL
+                        AND p.refresh_digest IS DISTINCT FROM d.refresh_digest, false) AS lacking,
+               d.connection_id IS NOT NULL
+                   AND NOT (p.refresh_digest IS NOT NULL AND p.provider_id = ANY(CAST(:providers AS text[])))
+                   AS needless
+          FROM part p LEFT JOIN event_digests d USING (connection_id))
+    SELECT connection_id, lacking, needless, CAST(NULL AS bigint) AS rows
+      FROM judged WHERE lacking OR needless
+    UNION ALL
+    (SELECT connection_id, false, false, (SELECT count(*) FROM part) FROM part
+      ORDER BY connection_id DESC LIMIT 1)
 """)
 
 
@@ -98,7 +103,7 @@ class EventDigestStore:
         with single(self._auto) as connection:
             rows = connection.execute(_PART, parameters).all()
         return Part(
-            rows[-1].connection_id if len(rows) == limit else None,
+            next((row.connection_id for row in rows if row.rows == limit), None),
             tuple(row.connection_id for row in rows if row.lacking),
             tuple(row.connection_id for row in rows if row.needless),
         )

@@ -17,6 +17,7 @@ from storage.tokens.landing import Landed, Landing
 from tests.pushing.receiver import Receiver, serving
 from tests.services.away import Away
 from tests.services.world import HOUR, LEASE
+from tests.support.waiting import eventually
 
 
 def test_all_tokens_revoked_needs_a_person_at_once(receiver: Receiver) -> None:
@@ -161,6 +162,25 @@ def test_a_presentation_under_way_is_left_to_its_own_end(receiver: Receiver) -> 
     assert after["check_due_at"] <= after["now"]
     assert claimed.state.attempt_id == after["attempt_id"]
     assert not receiver.world.alerts()
+
+
+def test_a_rotation_under_way_is_not_lost(receiver: Receiver) -> None:
+    """An event between a rotation and its answer disturbs nothing: the answer lands, and its pair is held."""
+    connected = receiver.connect("acct", provider_id="hooked")
+    receiver.world.update("refresh_due_at = now() - interval '1 second'", connected)
+    receiver.world.sim.fault("hang_after", dialect="strict", seconds=2)
+    with ThreadPoolExecutor(1) as pool:
+        refreshing = pool.submit(receiver.world.refresh, connected, services=receiver.services)
+        eventually(lambda: receiver.world.grant(connected)["generation"] > 0, what="it has rotated")
+        assert receiver.hook(type="gone", id="e1", account="acct")[0] == 200
+        assert receiver.state(connected) == ("active", None)
+        assert receiver.world.row(connected)["version"] == 1, "the answer has not come yet"
+        result = refreshing.result(60)
+
+    assert result.outcome is Outcome.REFRESHED
+    assert receiver.state(connected) == ("active", None)
+    assert receiver.world.opens(connected, receiver.services)
+    assert receiver.world.kinds(connected) == ["imported", "event_received", "refreshed"]
 
 
 def test_an_answer_that_still_arrives_lands_and_resolves(receiver: Receiver) -> None:
