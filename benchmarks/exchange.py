@@ -167,12 +167,12 @@ class Trusting:
 
 def _services(rows: Rows, desk: ProviderDesk, client: ProviderClient, threads: int) -> Any:  # noqa: ANN401
     """Wire a refresh as `services.wiring` does, without the servers."""
-    anything: Any = SimpleNamespace(distrusted=False, holds=list)
+    anything: Any = SimpleNamespace(distrusted=False, holds=list, note=lambda *_: None)
     admission = Admission(Breakers(anything), anything, Slots(threads))
     flights = Flights()
     lander = Lander(rows.land, anything, flights, SlowCommits(anything, flights))
     store = cast("Any", rows)
-    presentation = Presentation(store, client, admission, lander, anything)
+    presentation = Presentation(store, client, admission, lander, anything, anything)
     protocol = RefreshProtocol(
         store, desk, admission, presentation, anything, flights,
         owner="benchmark", callers=Callers(threads), crowding=anything, guard=cast("Any", Trusting()),

@@ -30,6 +30,8 @@ class ReauthReason(StrEnum):
     GRANT_REJECTED = "grant_rejected"
     ROTATION_PROBABLY_LOST = "rotation_probably_lost"
     TOKEN_REVOKED = "token_revoked"  # noqa: S105 - a reason, not a credential
+    REVOKED_AT_PROVIDER = "revoked_at_provider"
+    ACCOUNT_DISABLED = "account_disabled"
 
 
 class TokenKind(StrEnum):

@@ -29,6 +29,31 @@ def variable_names(provider_id: str) -> tuple[str, str]:
     return f"{prefix}_CLIENT_ID", f"{prefix}_CLIENT_SECRET"
 
 
+def webhook_variable(provider_id: str) -> str:
+    """Return the environment variable of the secret that signs a provider's webhooks."""
+    return f"EVERGRANT_{provider_id.upper().replace('-', '_')}_WEBHOOK_SECRET"
+
+
+def webhook_secret(provider_id: str, environment: Mapping[str, str]) -> SecretStr | None:
+    """Return the secret that signs a provider's webhooks; None where it is not set.
+
+    Raises:
+        ConfigurationError: A value no provider can have issued.
+    """
+    name = webhook_variable(provider_id)
+    secret = environment.get(name) or None
+    _refuse_unprintable(name, secret)
+    return None if secret is None else SecretStr(secret)
+
+
+def _refuse_unprintable(name: str, value: str | None) -> None:
+    if value is not None and (value != value.strip() or not _PRINTABLE.fullmatch(value)):
+        raise ConfigurationError(
+            f"{name}: has spaces around it, or characters other than printable ASCII; "
+            "copy the value from the provider's console again"
+        )
+
+
 def from_environment(provider_id: str, environment: Mapping[str, str]) -> AppCredentials | None:
     """Return the app's credentials at one provider, None where neither variable is set.
 
@@ -40,11 +65,7 @@ def from_environment(provider_id: str, environment: Mapping[str, str]) -> AppCre
     id_name, secret_name = variable_names(provider_id)
     client_id, secret = environment.get(id_name) or None, environment.get(secret_name) or None
     for name, value in ((id_name, client_id), (secret_name, secret)):
-        if value is not None and (value != value.strip() or not _PRINTABLE.fullmatch(value)):
-            raise ConfigurationError(
-                f"{name}: has spaces around it, or characters other than printable ASCII; "
-                "copy the value from the provider's console again"
-            )
+        _refuse_unprintable(name, value)
     if client_id is None:
         if secret is not None:
             raise ConfigurationError(f"{secret_name} is set and {id_name} is not; set both, or neither")

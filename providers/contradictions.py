@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from domain.provider import GrantKind, Rotation
 from domain.token import TokenKind
+from providers.events.tables import EventSecret, Webhook
 from providers.toml_values import known_scope
 from providers.url_templates import RESERVED, names_in
 from providers.url_templates import problems as url_problems
@@ -39,6 +40,9 @@ def contradictions(definition: ProviderDefinition) -> Iterator[Problem]:
         yield from definition.check.contradictions("check")
     if definition.account is not None:
         yield from definition.account.contradictions("account")
+    if definition.events is not None:
+        yield from definition.events.contradictions("events")
+        yield from _of_events(definition)
     yield from _of_scopes(definition)
     yield from _of_variables(definition)
     for key in definition.unconfirmed:
@@ -140,6 +144,12 @@ def _of_revoking(it: ProviderDefinition) -> Iterator[Problem]:
     ):
         yield "revoke.body", 'must not name the client: auth = "client" adds it'
     yield from revoke.contradictions("revoke")
+
+
+def _of_events(it: ProviderDefinition) -> Iterator[Problem]:
+    signs_with_ours = isinstance(it.events, Webhook) and it.events.secret is EventSecret.CLIENT_SECRET
+    if signs_with_ours and it.client_auth is ClientAuth.NONE:
+        yield "events.secret", 'cannot be "client_secret" with client_auth = "none": there is no secret'
 
 
 def _of_scopes(it: ProviderDefinition) -> Iterator[Problem]:

@@ -14,6 +14,7 @@ from domain.timing import replay_of
 from domain.token import TokenKind
 from providers.contradictions import contradictions
 from providers.definition_tables import Account, Check, GrantLimit, Judgement, Ok, Revoke, Table, Variable
+from providers.events.tables import Events
 from providers.toml_values import (
     ID_PATTERN,
     Headers,
@@ -82,6 +83,7 @@ class ProviderDefinition(Table):
         answer_names: The provider's names (dotted paths) for the answer's fields, tried in order.
         answer_ok: What a 2xx token answer must say; None: any without an error.
         error_member: Dotted paths where error codes stand, tried in order.
+        events: What the provider pushes to us, and how that is verified; None: nothing.
         token_types: The token types that are presented as bearer tokens (RFC 6749 §7.1), in lower case.
         unconfirmed: Key of this table -> why its value is a best guess.
     """
@@ -131,6 +133,7 @@ class ProviderDefinition(Table):
     check: Check | None = None
     revoke: Revoke | None = None
     account: Account | None = None
+    events: Events | None = None
     judgements: tuple[Judgement, ...] = ()
     sources: tuple[Word, ...] = ()
     unconfirmed: dict[str, Word] = Field(default_factory=dict)

@@ -23,6 +23,7 @@ from providers.definition_tables import (
     Variable,
     Where,
 )
+from providers.events.tables import EVENT_TABLES
 
 _TABLES: Mapping[str, type[BaseModel]] = {
     "account": Account,
@@ -36,6 +37,7 @@ _TABLES: Mapping[str, type[BaseModel]] = {
     "variables": Variable,
     "where": Where,
 }
+_EVENT_KINDS = ("security_event_token", "webhook")
 
 
 def define(provider_id: str, table: Mapping[str, Any], *, source: str) -> ProviderDefinition:
@@ -78,6 +80,8 @@ def _problems(details: ErrorDetails) -> Iterator[tuple[str, str]]:
         return
     key = _key(location)
     match details["type"]:
+        case "union_tag_not_found" | "union_tag_invalid":
+            yield f"{key}.kind", f"must be one of {', '.join(map(repr, _EVENT_KINDS))}"
         case "extra_forbidden":
             yield key, _unknown_key(location)
         case "missing":
@@ -95,9 +99,11 @@ def _problems(details: ErrorDetails) -> Iterator[tuple[str, str]]:
 
 
 def _key(location: tuple[int | str, ...]) -> str:
-    """Write ("judgements", 1, "status") as judgements[1].status."""
+    """Write ("judgements", 1, "status") as judgements[1].status; the kind of events is no part of a key."""
     text = ""
-    for part in location:
+    for place, part in enumerate(location):
+        if place == 1 and location[0] == "events" and part in _EVENT_KINDS:
+            continue
         if isinstance(part, int):
             text += f"[{part}]"
         elif part != "[key]":
@@ -107,8 +113,9 @@ def _key(location: tuple[int | str, ...]) -> str:
 
 def _unknown_key(location: tuple[int | str, ...]) -> str:
     model: type[BaseModel] = ProviderDefinition
+    tables = {**_TABLES, **EVENT_TABLES} if location[0] == "events" else _TABLES
     for part in location[:-1]:
-        model = _TABLES.get(str(part), model)
+        model = tables.get(str(part), model)
     known = sorted({field.alias or name for name, field in model.model_fields.items()})
     if model is ProviderDefinition:
         known.remove("id")

@@ -29,6 +29,8 @@ MESSAGES: Final = {
     "rotation_probably_lost": "a rotated refresh token was probably lost; the user must reconnect",
     "presented_twice": "the token before was presented twice; the other call must come to its end first",
     "token_revoked": "the provider does not accept this token any more; the user must reconnect",
+    "revoked_at_provider": "the provider has told that access was revoked; the user must reconnect",
+    "account_disabled": "the provider has told that the account is disabled; it is tried again when enabled",
     UNDER_HOLD: "the provider refuses many grants at once; it is tried again, see the open alert",
     "busy": "too many callers wait for this provider already",
     "not_found": "no such connection",

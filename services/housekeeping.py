@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Final
+
 import structlog
 
 from services import alerts
 from services.codes import MESSAGES
+from services.events import EventDigests
 from services.providers import NotReady, ProviderDesk, ReadyProvider
 from services.scopes import Scope
 from services.staged import StagedWatch
 from storage.alerts import AlertStore
 from storage.engine import Engine
+from storage.events import EventStore
 from storage.flows import FlowStore
 from storage.holds import HoldStore
 from storage.inspection import providers_in_use, tenant_in_use
 from storage.revocations import RevocationStore
 
 log = structlog.get_logger(__name__)
+
+#: How long it is remembered which pushed messages were taken; providers deliver one again for two days.
+EVENTS_KEPT: Final = timedelta(days=30)
 
 
 class Housekeeping:
@@ -31,7 +39,11 @@ class Housekeeping:
         desk: ProviderDesk,
         staged: StagedWatch,
         flows: FlowStore,
+        events: EventStore,
+        digests: EventDigests,
     ) -> None:
+        self._events = events
+        self._digests = digests
         self._engine = engine
         self._holds = holds
         self._revocations = revocations
@@ -48,6 +60,8 @@ class Housekeeping:
         """
         self._staged.run()
         self._flows.clean()
+        self._events.forget(kept=EVENTS_KEPT)
+        self._digests.sweep()
         waiting: set[str] = set()
         in_use = providers_in_use(self._engine)
         self._close_abandoned_holds(in_use)

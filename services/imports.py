@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from typing import IO, Annotated, Final
+from uuid import UUID
 
 from pydantic import (
     AfterValidator,
@@ -31,9 +32,10 @@ from domain.token import Credentials
 from providers.definition import ProviderDefinition
 from providers.requests import metadata_problem
 from providers.tenants import tenant_of
+from services.events import EventDigests
 from services.providers import ProviderDesk
 from storage.importing import Importer as BatchWriter
-from storage.importing import ImportOutcome, NewConnection
+from storage.importing import ImportOutcome, ImportResult, NewConnection
 
 #: Lines committed together; a killed import loses at most this much work, and repeating it is harmless.
 BATCH: Final = 1000
@@ -140,6 +142,7 @@ class Importer:
         self,
         writer: BatchWriter,
         desk: ProviderDesk,
+        digests: EventDigests,
         *,
         clock: Callable[[], datetime],
         jitter: Callable[[], float] = random.random,
@@ -151,6 +154,7 @@ class Importer:
         """
         self._writer = writer
         self._desk = desk
+        self._digests = digests
         self._clock = clock
         self._jitter = jitter
 
@@ -208,6 +212,16 @@ class Importer:
                 reject(number, _REFUSALS[result.reason or "spent_refresh_token"])
             else:
                 report.outcomes[result.outcome] += 1
+        self._note(accepted, results)
+
+    def _note(self, accepted: list[tuple[int, NewConnection]], results: Sequence[ImportResult]) -> None:
+        """Let the refresh tokens that came be found by what providers push."""
+        came: dict[str, list[UUID]] = {}
+        for (_, new), result in zip(accepted, results, strict=True):
+            if result.outcome in ("created", "replaced") and result.connection_id is not None:
+                came.setdefault(new.provider_id, []).append(result.connection_id)
+        for provider_id, connection_ids in came.items():
+            self._digests.note(provider_id, connection_ids)
 
     def _judge(self, line: bytes, now: datetime) -> NewConnection | None:
         """Return the connection of one line; None for a blank one.

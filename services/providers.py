@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
+from pydantic import SecretStr
+
 from domain.errors import ConfigurationError
 from domain.provider import ProviderFacts
 from domain.token import TokenKind
-from providers.app_credentials import AppCredentials, all_from_environment, configured
+from providers.app_credentials import AppCredentials, all_from_environment, configured, webhook_secret
 from providers.catalogue import Catalogue
 from providers.definition import ProviderDefinition
+from providers.events.tables import Webhook
 from services.scopes import Call, Scope
 from storage.siblings import Kin
 
@@ -74,6 +77,12 @@ class ProviderDesk:
             ConfigurationError: A client id or secret is malformed; names the variable.
         """
         self._catalogue = catalogue
+        self._webhook_secrets = {
+            definition.id: secret
+            for definition in catalogue
+            if isinstance(definition.events, Webhook)
+            and (secret := webhook_secret(definition.id, environment)) is not None
+        }
         self._apps = all_from_environment(catalogue, environment)
         self._ready = {definition.id: self._prepare(definition) for definition in catalogue}
 
@@ -97,6 +106,10 @@ class ProviderDesk:
     def configured(self, provider_id: str) -> bool:
         """Say whether the provider can be called as this process was started."""
         return isinstance(self.ready(provider_id), ReadyProvider)
+
+    def webhook_secret(self, provider_id: str) -> SecretStr | None:
+        """Return the secret that signs the provider's webhooks; None where none is set."""
+        return self._webhook_secrets.get(provider_id)
 
     def display_name(self, provider_id: str) -> str:
         """Return the provider's name for people; its id where no definition has it."""

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from domain.errors import EvergrantError
 from providers.catalogue import load as load_catalogue
 from providers.client import ProviderClient
+from providers.events.keys import KeySets
 from providers.http import Wire
 from services.admission import Admission
 from services.breakers import Breakers
@@ -22,6 +23,7 @@ from services.checks import HealthChecks
 from services.connecting.connecting import Connecting, assemble
 from services.crowding import Crowding
 from services.disconnecting import Disconnection
+from services.events import EventDigests, EventReceiver
 from services.forecast import Forecast
 from services.housekeeping import Housekeeping
 from services.imports import Importer
@@ -58,6 +60,8 @@ from storage.deployment import DeploymentStore
 from storage.disconnecting import DisconnectStore
 from storage.elections import Elections
 from storage.engine import Engine, make_engine
+from storage.event_digests import EventDigestStore
+from storage.events import EventStore
 from storage.flows import FlowStore
 from storage.grant_counts import GrantCounts
 from storage.holds import HoldStore
@@ -133,6 +137,8 @@ class Services:
     crowding: Crowding
     connecting: Connecting
     redis_url: SecretStr
+    events: EventReceiver
+    event_digests: EventDigests
 
     def close(self) -> None:
         """Close pools and clients. Called once, after the last task."""
@@ -205,7 +211,11 @@ def wire(
     leftovers = Leftovers(LeftoverStore(engine, sealer), tokens, desk, guard)
     slow_commits = SlowCommits(staging, flights)
     lander = Lander(leftovers.land, staging, flights, slow_commits)
-    presentation = Presentation(tokens, client, admission, lander, failures)
+    event_store, event_digests = (
+        EventStore(engine, sealer),
+        EventDigests(EventDigestStore(engine, sealer), desk),
+    )
+    presentation = Presentation(tokens, client, admission, lander, failures, event_digests)
     processes = ProcessStore(engine)
     recovery = Recovery(tokens, processes, staging, leftovers.land, incidents)
     outbox = RevocationStore(engine, sealer)
@@ -240,7 +250,15 @@ def wire(
             staging, flights, processes, alert_store, leftovers.land, ring, election, role=role, host=host
         ),
         housekeeping=Housekeeping(
-            engine, alert_store, holds, outbox, desk, StagedWatch(processes, alert_store), flows
+            engine,
+            alert_store,
+            holds,
+            outbox,
+            desk,
+            StagedWatch(processes, alert_store),
+            flows,
+            event_store,
+            event_digests,
         ),
         capacity=CapacityWatch(LoadStore(engine), alert_store, desk, admission, guard),
         forecast=Forecast(
@@ -252,7 +270,9 @@ def wire(
         ),
         incidents=incidents,
         rulings=Rulings(incident_store, refused, holds, incidents, desk),
-        importer=Importer(BatchWriter(engine, sealer), desk, clock=lambda: database_time(engine)),
+        importer=Importer(
+            BatchWriter(engine, sealer), desk, event_digests, clock=lambda: database_time(engine)
+        ),
         owner=owner,
         ring=ring,
         election=election,
@@ -277,4 +297,6 @@ def wire(
             clock=lambda: database_time(engine),
         ),
         redis_url=servers.redis_url,
+        events=EventReceiver(event_store, desk, KeySets(wire_to_providers)),
+        event_digests=event_digests,
     )

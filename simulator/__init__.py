@@ -20,6 +20,7 @@ HTTP client through ``/_sim/…`` (see `simulator.control`).
 dialect           paths
 ================  ==========================================================================================
 ``google``        ``/google/token`` ``/google/revoke`` ``/google/webmasters/v3/sites``
+                  ``/google/oauth2/v3/certs``: the keys of the security events that it pushes
 ``bing``          ``/bing/webmasters/oauth/token`` (and ``/bing/webmasters/token``)
                   ``/bing/webmaster/api.svc/json/GetUserSites``
 ``wordpress``     ``/wordpress/oauth2/token`` ``/wordpress/oauth2/token-info``

@@ -143,6 +143,14 @@ class SimulatorClient:
         """Give every dialect the settings it started with."""
         self.call("POST", "restore-settings", {})
 
+    def push(self, url: str, **order: object) -> Json:
+        """Sign an event and push it to a receiver; return what it said (`simulator.pushing`)."""
+        return self.call("POST", "events", {"url": url, **order})
+
+    def event_keys(self, *, rotate: bool = False) -> Json:
+        """Return the signer's key ids, and how often they were fetched; on request with a new key first."""
+        return self.call("POST" if rotate else "GET", "event-keys", {} if rotate else None)
+
     def healthy(self) -> bool:
         """Return whether a simulator answers at the address."""
         try:

@@ -21,6 +21,9 @@ call                                  body → answer
 ``GET /_sim/lives[?owner=]``          → ``{"lives": [...]}``, streamed: every grant in a line, without history
 ``POST /_sim/reset-counters``         → ``{}``; grants and their histories stay
 ``POST /_sim/restore-settings``       → ``{}``; every dialect's settings as documented
+``POST /_sim/events``                 an event to sign and push (`simulator.pushing`) → what the receiver said
+``GET /_sim/event-keys``              → ``{"kids": [...], "fetches": n}``: the signer's keys
+``POST /_sim/event-keys``             → the same; a new key took the place of the others
 ====================================  ======================================================================
 
 Only loopback may call it. With a control token, ``Authorization: Bearer …`` is asked for. What is wrong with
@@ -46,6 +49,7 @@ from simulator.dialects.base import Dialect
 from simulator.faults import FaultQueue
 from simulator.grants import Grant
 from simulator.orders import BadOrder, Body, optional_text, read_json, read_object, span, text
+from simulator.pushing import Pusher
 from simulator.wire import Answer, Request, json_answer
 from simulator.world import World
 
@@ -58,8 +62,14 @@ class Control:
     """Answers every request under ``/_sim/``."""
 
     def __init__(
-        self, world: World, dialects: dict[str, Dialect], faults: FaultQueue, token: str | None
+        self,
+        world: World,
+        dialects: dict[str, Dialect],
+        faults: FaultQueue,
+        token: str | None,
+        pusher: Pusher,
     ) -> None:
+        self._pusher = pusher
         self._world = world
         self._dialects = dialects
         self._faults = faults
@@ -94,6 +104,9 @@ class Control:
             if (request.method, noun, name) == ("POST", "grants", ""):
                 await self._mint(exchange)
                 return
+            if noun in ("events", "event-keys"):
+                exchange.reply(await self._pusher.handle(request, noun))
+                return
             if request.method == "GET" and noun in self._streams:
                 await self._stream(exchange, noun)
                 return
@@ -116,7 +129,9 @@ class Control:
     # Dialects.
 
     def _list_dialects(self, _request: Request, _name: str) -> Answer:
-        return json_answer(200, {name: _describe(dialect) for name, dialect in self._dialects.items()})
+        return json_answer(
+            200, {name: report.describe_dialect(dialect) for name, dialect in self._dialects.items()}
+        )
 
     def _configure(self, request: Request, name: str) -> Answer:
         dialect = self._dialect(name)
@@ -125,7 +140,7 @@ class Control:
         except ValueError as error:
             raise BadOrder(str(error)) from error
         self._world.configure(name, settings)
-        return json_answer(200, _describe(dialect))
+        return json_answer(200, report.describe_dialect(dialect))
 
     # Grants.
 
@@ -278,12 +293,3 @@ class Control:
         if grant is None:
             raise BadOrder(f"there is no grant {grant_id!r}", 404)
         return grant
-
-
-def _describe(dialect: Dialect) -> Body:
-    return {
-        "token_path": dialect.token_path,
-        "check_path": dialect.check_path,
-        "revoke_path": dialect.revoke_path,
-        "settings": dialect.state.settings.as_json(),
-    }

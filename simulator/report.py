@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from simulator.counters import Counters
+from simulator.dialects.base import Dialect
 from simulator.grants import Grant, Verdict
 from simulator.memory import DialectState
 from simulator.world import World
@@ -70,6 +71,16 @@ def describe(grant: Grant) -> dict[str, object]:
     row = grant.as_row()
     row["history"] = [item._asdict() for item in grant.history or ()]
     return {"grant_id": grant.grant_id, "alive": grant.alive, "under_way": grant.under_way, **row}
+
+
+def describe_dialect(dialect: Dialect) -> dict[str, object]:
+    """Return a dialect's paths and settings, its client id and secret among them."""
+    return {
+        "token_path": dialect.token_path,
+        "check_path": dialect.check_path,
+        "revoke_path": dialect.revoke_path,
+        "settings": dialect.state.settings.as_json(),
+    }
 
 
 class _GrantSummary:

@@ -16,6 +16,7 @@ from simulator.control import Control
 from simulator.dialects import build, fresh_states
 from simulator.faults import FaultQueue
 from simulator.journal import Journal
+from simulator.pushing import KEYS_PATH, Pusher
 from simulator.tokens import TokenSmith, new_key
 from simulator.traffic import Traffic
 from simulator.world import World
@@ -61,8 +62,9 @@ async def run(options: Options, control_token: str | None) -> None:
         world.record = journal.append
     dialects, routes = build(world)
     faults = FaultQueue()
-    control = Control(world, dialects, faults, control_token)
-    traffic = Traffic(world, routes, faults, control.handle, rng)
+    pusher = Pusher()
+    control = Control(world, dialects, faults, control_token, pusher)
+    traffic = Traffic(world, routes, faults, control.handle, rng, {KEYS_PATH: pusher.serve_keys})
     connections: set[Connection] = set()
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()

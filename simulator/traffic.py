@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from email.utils import formatdate
 from random import Random
@@ -58,7 +58,9 @@ class Traffic:
         faults: FaultQueue,
         control: Callable[[Exchange], Awaitable[None]],
         rng: Random,
+        documents: Mapping[str, Callable[[], Answer]],
     ) -> None:
+        self._documents = documents
         self._world = world
         self._routes = routes
         self._faults = faults
@@ -103,6 +105,9 @@ class Traffic:
 
     def _serve_other(self, exchange: Exchange) -> None:
         path = exchange.request.path
+        if exchange.request.method == "GET" and path in self._documents:
+            exchange.reply(self._documents[path]())
+            return
         if path.startswith("/_sim/"):
             self._spawn(self._control(exchange), exchange)
             return

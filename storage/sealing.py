@@ -181,3 +181,17 @@ class Sealer:
         first = self.key_id
         ids = (first, *(key_id for key_id in self._ring.ids if key_id != first))
         return [self._digest(key_id, refresh_token, connection_id) for key_id in ids]
+
+    def _event_digest(self, key_id: str, credential_hash: str) -> bytes:
+        # Of no connection: it is looked for in all of them.
+        derivation = HKDF(SHA256(), 32, salt=None, info=b"evergrant/event/1/")
+        key = derivation.derive(self._ring.key(key_id))
+        return hmac.digest(key, credential_hash.encode("utf-8", "surrogatepass"), "sha256")
+
+    def event_digest(self, credential_hash: str) -> bytes:
+        """Return the digest by which a refresh token is found that a provider names by its hash."""
+        return self._event_digest(self.key_id, credential_hash)
+
+    def event_digests(self, credential_hash: str) -> list[bytes]:
+        """Return that digest under every key of the ring: a stored one may be of any of them."""
+        return [self._event_digest(key_id, credential_hash) for key_id in self._ring.ids]

@@ -32,6 +32,22 @@ _REAUTH: Final = {
             "user to connect {provider} again."
         ),
     ),
+    ReauthReason.REVOKED_AT_PROVIDER: (
+        "{provider} has told that user {user} revoked access",
+        (
+            "{provider} itself said so, in a signed message: the user, or an administrator, has removed the "
+            "app or revoked its tokens there. Ask the user to connect {provider} again, if that was not "
+            "meant; nothing was deleted here."
+        ),
+    ),
+    ReauthReason.ACCOUNT_DISABLED: (
+        "{provider} has told that the account of user {user} is disabled",
+        (
+            "{provider} itself said so, in a signed message. If it tells that the account is enabled again, "
+            "the connection is tried again by itself; else ask the user to connect {provider} again. Nothing "
+            "was deleted here."
+        ),
+    ),
 }
 
 

@@ -18,6 +18,7 @@ from domain.schedule import after_answer
 from domain.token import Answer, Credentials, Status
 from providers.client import ProviderClient
 from services.admission import Admission
+from services.events import EventDigests
 from services.providers import ReadyProvider
 from services.refresh.failing import FailedAttempts
 from services.refresh.landing import Lander, Staged
@@ -43,6 +44,7 @@ class Presentation:
         admission: Admission,
         lander: Lander,
         failures: FailedAttempts,
+        digests: EventDigests,
         *,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
@@ -52,6 +54,7 @@ class Presentation:
         self._admission = admission
         self._lander = lander
         self._failures = failures
+        self._digests = digests
         self._clock = clock
         self._jitter = jitter
 
@@ -181,6 +184,8 @@ class Presentation:
         }
         match result:
             case Landed(version) | AlreadyLanded(version):
+                if answer.refresh_token is not None:
+                    self._digests.note(ref.provider_id, [ref.connection_id])
                 log.info(
                     "token_refreshed", version=version, recovered=token.status is Status.IN_DOUBT, **words
                 )

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, Row, func, select
 from domain.errors import SealBroken
 from storage.engine import autocommit, single
 from storage.resealing.counts import Broken, OnProgress, Resealed, Resealer
+from storage.resealing.event_digests import EventDigestResealer
 from storage.resealing.tables import BEFORE_ALL, FLOWS, REVOCATIONS, SPARES, TOKENS, SealedTable
 from storage.sealing import Sealer, header
 
@@ -123,6 +124,8 @@ def table_resealers(engine: Engine, sealer: Sealer) -> list[Resealer]:
         TableResealer(engine, sealer, SPARES, "spares"),
         TableResealer(engine, sealer, REVOCATIONS, "revocations"),
         TableResealer(engine, sealer, FLOWS, "flows"),
+        # After the tokens, of which they are made.
+        EventDigestResealer(engine, sealer),
     ]
 
 

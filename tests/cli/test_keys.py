@@ -51,16 +51,16 @@ def test_the_keys_are_listed(three: Shell) -> None:
 
     assert rows["new"] == {
         "key_id": "new", "seals": False, "held": True, "tokens": 0, "spares": 0, "revocations": 0, "flows": 0,
-        "staged": 0,
+        "digests": 0, "staged": 0,
     }  # fmt: skip
     assert (rows["old"]["seals"], rows["old"]["held"], rows["old"]["tokens"]) == (True, True, 3)
     (stranger, missing) = three.having(EVERGRANT_KEYS=generate("other")).json("keys", "list")
     assert (stranger["key_id"], missing["key_id"], missing["held"]) == ("other", "old", False)
     shown = three("keys", "list").stdout.splitlines()
     assert [line.split() for line in shown] == [
-        ["KEY", "ID", "SEALS", "HELD", "TOKENS", "SPARES", "REVOCATIONS", "FLOWS", "STAGED"],
-        ["new", "no", "yes", "0", "0", "0", "0", "0"],
-        ["old", "yes", "yes", "3", "0", "0", "0", "0"],
+        ["KEY", "ID", "SEALS", "HELD", "TOKENS", "SPARES", "REVOCATIONS", "FLOWS", "DIGESTS", "STAGED"],
+        ["new", "no", "yes", "0", "0", "0", "0", "0", "0"],
+        ["old", "yes", "yes", "3", "0", "0", "0", "3", "0"],
     ]
 
 
@@ -71,7 +71,8 @@ def test_a_rotation_says_what_it_did(three: Shell) -> None:
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[:2] == [
-        "new seals from now on", "sealed anew: 3 tokens, 0 spares, 0 revocations, 0 flows, 0 staged",
+        "new seals from now on",
+        "sealed anew: 3 tokens, 0 spares, 0 revocations, 0 flows, 3 digests, 0 staged",
     ]  # fmt: skip
     assert done.stdout.splitlines()[2].startswith("old is not needed any more: take it out of EVERGRANT_KEYS")
     assert "sealing tokens" in done.stderr

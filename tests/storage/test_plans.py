@@ -15,10 +15,13 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
+from domain.events import Effect, Meaning, Statement, credential_hash
 from domain.token import ReauthReason, Status
 from storage.activity import Note, recent
 from storage.alerts import AlertSpec, AlertStore
 from storage.engine import make_engine
+from storage.event_digests import EventDigestStore
+from storage.events import Arrived, EventStore
 from storage.grant_counts import GrantCounts
 from storage.groups import Group
 from storage.holds import HoldStore
@@ -208,6 +211,28 @@ def test_the_refused_of_a_wave(crowded: Bench) -> None:
             assert incidents.census(group, window=window, worth=1).presented == 0
             refused.sentenced(group, since=since, limit=500)
             refused.waiting(group, since=since, limit=500)
+
+    assert unfit(plans) == []
+
+
+def test_what_providers_push(crowded: Bench) -> None:
+    """Found by account and by hash, the digests written, looked for in parts, and the old ones forgotten."""
+    store = EventStore(crowded.engine, crowded.sealer)
+    digests = EventDigestStore(crowded.engine, crowded.sealer)
+    made = crowded.new(a_user(), account_id=a_user())
+    statements = (
+        Statement("revoked", Meaning.REVOKED, account_id="a7", at=now()),
+        Statement("revoked", Meaning.REVOKED, credential=credential_hash("RT-1")),
+    )
+    with planned(crowded.engine) as plans:
+        digests.write([made])
+        digests.look(["acme"], after=UUID(int=0), limit=100)
+        for statement in statements:
+            arrived = Arrived("p", a_user(), "p3", ("p3", "acme"), (statement,))
+            taken = store.take(arrived, lambda *_: Effect.NEEDS_REAUTH, lambda *_: an_alert(made))
+            assert len(taken.effects) == 1
+        store.forget(kept=HOUR)
+        digests.forget([made])
 
     assert unfit(plans) == []
 

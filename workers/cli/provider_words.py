@@ -7,8 +7,10 @@ from datetime import timedelta
 from typing import Final
 
 from domain.provider import GrantKind, Replay, Rotation
+from providers.app_credentials import webhook_variable
 from providers.definition import ProviderDefinition
 from providers.definition_tables import Judgement, Variable
+from providers.events.tables import EventSecret, SecurityEventTokens
 from providers.vocabulary import AccountSource, LifetimeUnit, RevokeAuth
 
 _GRANTS: Final = {
@@ -148,6 +150,20 @@ def revocation(definition: ProviderDefinition) -> str:
     }[revoke.auth]
     token = revoke.token.value.replace("_", " ")
     return f"{revoke.method} {revoke.url} with the {token}, authenticated by {who}"
+
+
+def events(definition: ProviderDefinition) -> str:
+    """Return what the provider pushes to us, and what signs it."""
+    table = definition.events
+    if table is None:
+        return "nothing: a revocation is noticed by the next refresh or check"
+    where = f"received at /oauth/{definition.id}/events"
+    if isinstance(table, SecurityEventTokens):
+        return f"security event tokens of {table.issuer}, {where}, verified by the keys at {table.jwks_url}"
+    told = "; ".join(f"{topic or 'anything'}: {meaning}" for topic, meaning in table.topics.items())
+    named = webhook_variable(definition.id)
+    secret = "the client secret" if table.secret is EventSecret.CLIENT_SECRET else named
+    return f"webhooks ({told}), {where}, signed by {secret}"
 
 
 def variable(name: str, it: Variable) -> str:

@@ -151,6 +151,7 @@ def _endpoints(definition: ProviderDefinition) -> Iterator[tuple[str, str]]:
     if definition.check is not None:
         check = definition.check
         yield "check", f"{check.method} {check.url}, every {words.duration(check.interval)}"
+    yield "events", words.events(definition)
 
 
 def _section(definition: ProviderDefinition, title: str, facts: Iterable[tuple[str, str]]) -> None:

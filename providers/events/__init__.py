@@ -1,0 +1,1 @@
+"""What providers push to us: read, and verified, before anybody believes it."""
