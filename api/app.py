@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from anyio import to_thread
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from pydantic import SecretStr
 
-from api import connecting, connections, devices, health, problems
+from api import connecting, connections, devices, events, health, problems
 from api.authentication import Keys
 from api.headers import Headers
 from services.connecting import Face
@@ -46,5 +46,11 @@ def make(services: Services, face: Face, *, admin_key: SecretStr | None, threads
     problems.install(app)
     for routes in (connecting.router, devices.router, connections.router, health.router):
         app.include_router(routes)
+    app.include_router(events.router(lambda request: _services(request).events))
     app.add_middleware(Headers, secure=face.secure)
     return app
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services

@@ -294,6 +294,7 @@ def wire(
             client,
             admission,
             alert_store,
+            event_digests,
             clock=lambda: database_time(engine),
         ),
         redis_url=servers.redis_url,

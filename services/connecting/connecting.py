@@ -15,6 +15,7 @@ from services.connecting.landing import Landing
 from services.connecting.leaving import Leaving
 from services.connecting.links import Links
 from services.connecting.returning import Returning
+from services.events import EventDigests
 from services.providers import ProviderDesk
 from storage.alerts import AlertStore
 from storage.connecting import ConnectStore
@@ -44,6 +45,7 @@ def assemble(
     client: ProviderClient,
     admission: Admission,
     alert_store: AlertStore,
+    event_digests: EventDigests,
     *,
     clock: Callable[[], datetime],
 ) -> Connecting:
@@ -53,7 +55,7 @@ def assemble(
         clock: Postgres' clock.
     """
     links = Links(signer)
-    exchange, landing = Exchange(client, admission), Landing(store)
+    exchange, landing = Exchange(client, admission), Landing(store, event_digests)
     asking = Asking(desk, connections, links, clock)
     return Connecting(
         asking=asking,

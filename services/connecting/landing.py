@@ -23,6 +23,7 @@ from providers.tenants import tenant_of
 from services import alerts
 from services.connecting.exchange import Exchanged
 from services.connecting.outcomes import Failure, Finished
+from services.events import EventDigests
 from services.providers import ReadyProvider
 from storage.alerts import AlertSpec
 from storage.connecting import Connected, ConnectStore, Consent, Unstorable
@@ -44,12 +45,14 @@ class Landing:
     def __init__(
         self,
         store: ConnectStore,
+        event_digests: EventDigests,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
+        self._event_digests = event_digests
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
@@ -81,6 +84,7 @@ class Landing:
             connected = self._patiently(consent)
         except Unstorable:
             return replace(failed, failure=Failure.ACCOUNT_UNKNOWN, code="unstorable_text")
+        self._event_digests.note(flow.provider_id, [connected.connection_id])
         log.info(
             "connected", connection_id=str(connected.connection_id), provider=flow.provider_id,
             before=None if connected.before is None else str(connected.before), missing=list(missing),
