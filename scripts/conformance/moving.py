@@ -6,9 +6,10 @@ from typing import Any, Final
 
 from providers.definition import ProviderDefinition
 
-#: What is called. The issuer and the page where users see their apps are never asked.
+#: What is called, and of each table where it says so. The issuer and the page where users see their apps are
+#: never asked.
 ENDPOINTS: Final = ("token_url", "refresh_url", "revoke_url", "device_url")
-TABLES: Final = ("check", "account", "revoke")
+TABLES: Final = {"check": "url", "account": "url", "revoke": "url", "events": "jwks_url"}
 
 
 def moved(definition: ProviderDefinition, base_url: str) -> ProviderDefinition:
@@ -21,10 +22,11 @@ def moved(definition: ProviderDefinition, base_url: str) -> ProviderDefinition:
     changes: dict[str, Any] = {
         key: _moved(url, base_url) for key in ENDPOINTS if (url := getattr(definition, key)) is not None
     }
-    for key in TABLES:
+    for key, where in TABLES.items():
         table = getattr(definition, key)
-        if table is not None and table.url is not None:
-            changes[key] = table.model_copy(update={"url": _moved(table.url, base_url)})
+        url = getattr(table, where, None)
+        if url is not None:
+            changes[key] = table.model_copy(update={where: _moved(url, base_url)})
     return definition.model_copy(update=changes)
 
 
