@@ -56,8 +56,16 @@ def scopes(value: object) -> tuple[str, ...] | None:
 
 
 def _absent(value: object) -> object:
-    # Some providers write "" where RFC 6749 §6 leaves the field out; both mean that the old one stays.
-    return None if value == "" else value
+    # Some providers write "" or false where RFC 6749 §6 leaves the field out; the old one stays.
+    return None if value == "" or value is False else value
+
+
+def _type(value: object) -> str | None:
+    """Return a token type as definitions name it (§5.1: in capitals or not); None for what is no text.
+
+    Airtable puts a space behind it.
+    """
+    return value.strip().lower() if isinstance(value, str) else None
 
 
 def _id_token(value: object) -> SecretStr | None:
@@ -72,14 +80,20 @@ class _TokenAnswer(BaseModel):
 
     access_token: Annotated[str, AfterValidator(_token)]
     refresh_token: Annotated[str | None, BeforeValidator(_absent)] = None
-    token_type: str | None = None
+    token_type: Annotated[str | None, BeforeValidator(_type)] = None
     scope: Annotated[tuple[str, ...] | None, BeforeValidator(scopes)] = None
 
 
 def json_object(body: bytes) -> dict[str, Any] | None:
-    """Return the JSON object a body holds, whatever its content type claims; None if it holds none."""
+    """Return the JSON object a body holds, whatever its content type claims; None if it holds none.
+
+    A name in an old encoding and a line break inside a text are forgiven: tokens may stand beside them.
+    """
     try:
-        parsed = json.loads(body)
+        try:
+            parsed = json.loads(body, strict=False)
+        except UnicodeDecodeError:
+            parsed = json.loads(body.decode("latin-1"), strict=False)
     except (ValueError, RecursionError):
         return None
     return parsed if isinstance(parsed, dict) else None
@@ -106,10 +120,14 @@ def token_answer(
     status: int,
     headers: Mapping[str, str] | None = None,
     now: datetime | None = None,
+    refreshed: bool = False,
 ) -> Answer:
     """Return the tokens of a successful answer.
 
     Args:
+        refreshed: They replace tokens of a grant that lives. Then a type that we do not know costs nothing:
+            the spent refresh token may be good for nothing any more. A grant that begins so is refused (RFC
+            6749 §7.1).
         headers: The answer's; its Date is what instants in the answer are compared with.
         now: The caller's clock, for an answer without a date; None: instants are then of no use.
 
@@ -122,7 +140,7 @@ def token_answer(
     names = definition.answer_names
     for name, usual in _NAMES.items():
         for path in names.get(name, usual):
-            if (value := member(document, path)) is not None:
+            if (value := member(document, path)) not in (None, ""):
                 found[name] = value
                 break
     wrong: str | None = None
@@ -138,7 +156,8 @@ def token_answer(
     # Raised here and not above: a validation error holds the value it rejects.
     if answer is None or wrong is not None:
         raise Malformed(wrong or "answer_invalid", http_status=status)
-    if answer.token_type is not None and answer.token_type.lower() not in definition.token_types:
+    known = {kind.strip() for kind in definition.token_types}
+    if answer.token_type and not refreshed and answer.token_type not in known:
         raise Malformed("answer_token_type_unknown", http_status=status)
     unit, dated = definition.lifetime_unit, headers or {}
     expires_in = lifetime(found.get("expires_in"), unit)

@@ -58,13 +58,21 @@ def judge_token(
     reading.raise_refusal(
         trouble=Unavailable if definition.replay is Replay.FREELY else OutcomeUnknown, ok=definition.answer_ok
     )
-    return tokens_of(definition, reading, secrets, now)
+    return tokens_of(definition, reading, secrets, now, refreshed=True)
 
 
 def tokens_of(
-    definition: ProviderDefinition, reading: Reading, secrets: Iterable[str], now: datetime | None
+    definition: ProviderDefinition,
+    reading: Reading,
+    secrets: Iterable[str],
+    now: datetime | None,
+    *,
+    refreshed: bool = False,
 ) -> Answer:
     """Return the tokens of an answer that is a success.
+
+    Args:
+        refreshed: They replace tokens of a grant that lives.
 
     Raises:
         Malformed: It holds no usable tokens.
@@ -72,7 +80,14 @@ def tokens_of(
     answer = reading.answer
     if answer.oversized:
         raise Malformed("answer_too_large", http_status=answer.status)
-    found = token_answer(definition, reading.document, status=answer.status, headers=answer.headers, now=now)
+    found = token_answer(
+        definition,
+        reading.document,
+        status=answer.status,
+        headers=answer.headers,
+        now=now,
+        refreshed=refreshed,
+    )
     return _without_echo(found, secrets)
 
 

@@ -114,7 +114,6 @@ CUT = json.dumps(NEW).encode()
         *(answering(http("200 OK", json.dumps(body).encode())) for body in echoing_errors()),
         answering(http("200 OK", json.dumps({**NEW, "access_token": "zq-new\n-access-zq"}).encode())),
         answering(http("200 OK", json.dumps({**NEW, "refresh_token": {"zq": "zq-new-refresh-zq"}}).encode())),
-        answering(http("200 OK", json.dumps({**NEW, "token_type": "zq-new-access-zq"}).encode())),
         answering(http("200 OK", b"{'access_token': 'zq-new-access-zq'")),
         answering(http("302 Found", b"", "Location: https://a.example/?refresh_token=zq-old-refresh-zq")),
         answering(http("429 Slow", CUT, "Retry-After: zq-old-refresh-zq")),

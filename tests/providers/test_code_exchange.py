@@ -75,6 +75,17 @@ def test_without_pkce_no_verifier_is_sent() -> None:
     assert "code_verifier" not in body(call)
 
 
+@pytest.mark.parametrize(("kind", "code"), [("mac", "answer_token_type_unknown"), ("Bearer ", None)])
+def test_no_grant_begins_with_a_type_of_token_that_we_do_not_know(kind: str, code: str | None) -> None:
+    """RFC 6749 §7.1. Capitals and spaces around it make no other type of it."""
+    given = answer(200, {**TOKENS, "token_type": kind})
+    if code is None:
+        assert judge_code_exchange(acme(**AUTHORIZE), APP, given).answer.refresh_token is not None
+        return
+    with pytest.raises(Malformed, match=code):
+        judge_code_exchange(acme(**AUTHORIZE), APP, given)
+
+
 def test_a_dialect_renames_the_fields() -> None:
     """TikTok calls the client a key, and others the code something else; JSON where the provider wants it."""
     names = {"client_id": "client_key", "code": "auth_code", "redirect_uri": "back", "code_verifier": "proof"}

@@ -160,3 +160,28 @@ def test_an_account_is_asked_for_like_a_check(status: int, said: Any, expected: 
 
 def test_a_huge_answer_names_no_account() -> None:
     assert account(WireAnswer(200, {}, b"", oversized=True)) == (Malformed, "answer_too_large")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'{"access_token": "AT-new", "refresh_token": "RT-new", "name": "Ren\xe9"}',
+        b'{"access_token": "AT-new", "refresh_token": "RT-new", "name": "two\nlines"}',
+        b'{"access_token": "AT-new", "refresh_token": "RT-new", "token_type": "BearerToken"}',
+        b'{"access_token": "AT-new", "refresh_token": "RT-new", "token_type": {"name": "Bearer"}}',
+    ],
+)
+def test_what_stands_beside_rotated_tokens_never_costs_them(said: bytes) -> None:
+    """The refresh token that was presented is spent: an answer that is thrown away is a lost grant."""
+    found = judge_token(acme(), answer(200, said))
+
+    assert found.refresh_token is not None
+    assert found.refresh_token.get_secret_value() == "RT-new"
+
+
+def test_an_empty_member_does_not_hide_the_token_in_the_next_place() -> None:
+    names = {"refresh_token": ["refresh_token", "data.refresh_token"]}
+    said = {**TOKENS, "refresh_token": "", "data": {"refresh_token": "RT-new"}}
+    found = judge_token(acme(answer_names=names), answer(200, said))
+
+    assert found.refresh_token is not None
