@@ -86,12 +86,13 @@ def left_until(value: object, headers: Mapping[str, str], now: datetime | None) 
 def retry_after(headers: Mapping[str, str]) -> timedelta | None:
     """Return how long the provider asks us to stay away (RFC 9110 §10.2.3), at most a day; None if unsaid.
 
-    A date is read against the answer's own Date header.
+    A date is read against the answer's own Date header; Zoom writes one in ISO 8601.
     """
     text = headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,9}", text):
         return min(timedelta(seconds=int(text)), LONGEST_RETRY_AFTER)
-    until, sent = _date(text), _date(headers.get("date", ""))
+    until = _date(text) or (instant(text) if "T" in text else None)
+    sent = _date(headers.get("date", ""))
     if until is None or sent is None:
         return None
     return min(max(until - sent, timedelta(0)), LONGEST_RETRY_AFTER)

@@ -21,7 +21,7 @@ from providers.definition import ProviderDefinition
 from providers.definition_tables import Judgement, Ok, Where
 from providers.error_codes import CODES, OUTCOMES, TROUBLE, Kind
 from providers.http import WireAnswer
-from providers.vocabulary import Endpoint
+from providers.vocabulary import Endpoint, Outcome
 
 _BEARER_ERROR: Final = re.compile(r'\berror\s*=\s*"?([A-Za-z_]{1,64})"?')
 #: An error code that is words, perhaps with a number behind: everything else a provider puts there (a
@@ -79,8 +79,9 @@ class Reading:
                 self._raise_not_ok(said)
         elif success and code is None:
             return
-        if code is None and self._endpoint in _OF_BEARERS:
-            code = _bearer_error(self.answer.headers)
+        if self._endpoint in _OF_BEARERS and code not in CODES[self._endpoint]:
+            # RFC 6750 §3 puts it there; beside it stands a body in words of the provider's own.
+            code = _bearer_error(self.answer.headers) or code
         kind, name = _default(self._endpoint, code, self.answer.status)
         if kind is GrantRejected and self._endpoint in _OF_BEARERS:
             name = "token_rejected"
@@ -117,6 +118,8 @@ class Reading:
         for rule in self._definition.rules[self._endpoint]:
             if rule.status is not None and rule.status != self.answer.status:
                 continue
+            if self._in_trouble and rule.status is None and rule.outcome is Outcome.GRANT_REJECTED:
+                continue
             found = _text(member(self.document, rule.member))
             if rule.code is not None and found not in rule.code:
                 continue
@@ -124,6 +127,11 @@ class Reading:
                 continue
             return self.failure(OUTCOMES[rule.outcome], self._name_of(rule, found))
         return None
+
+    @property
+    def _in_trouble(self) -> bool:
+        """Whether the server has its own troubles, or counts our requests: it is believed about no grant."""
+        return self.answer.status >= 500 or self.answer.status == 429
 
     def _name_of(self, rule: Judgement, found: str | None) -> str:
         return rule.name or self._shown(None if found is None else found.lower())

@@ -40,6 +40,9 @@ def row_of(definition: ProviderDefinition, endpoint: str, status: int, body: str
 def _is_for(rule: Judgement, status: int, document: object) -> bool:
     if rule.status not in (None, status):
         return False
+    # A server in trouble, or one that counts requests, ends no grant by a code alone.
+    if rule.status is None and rule.outcome.value == "grant_rejected" and (status >= 500 or status == 429):
+        return False
     if rule.code is not None and _text(at(document, rule.member)) not in rule.code:
         return False
     if rule.where is None:

@@ -136,6 +136,17 @@ def test_the_defaults_of_rfc_6750_and_of_the_status(
     assert verdict(acme(), answer(status, body, **headers)) == (kind, code)
 
 
+@pytest.mark.parametrize("said", [{"error": 403}, {"error": {"message": "No"}}, {"error": "Forbidden"}])
+def test_a_body_in_other_words_does_not_hide_the_header(said: Any) -> None:
+    """RFC 6750 §3: what kind of refusal it is stands in WWW-Authenticate; the body is the provider's own."""
+    narrow = {"www_authenticate": 'Bearer error="insufficient_scope"'}
+    expired = {"www_authenticate": 'Bearer error="invalid_token"'}
+
+    assert verdict(acme(), answer(403, said, **narrow)) == (InsufficientScope, "insufficient_scope")
+    assert verdict(acme(), answer(403, said, **expired)) == (GrantRejected, "token_rejected")
+    assert verdict(acme(), answer(401, {"error": "invalid_token"}, **narrow))[0] is GrantRejected  # type: ignore[index]
+
+
 def test_without_a_condition_any_success_is_healthy() -> None:
     assert verdict(acme(), answer(200, b"<html>hello</html>")) == CheckResult()
     assert verdict(acme(), answer(204)) == CheckResult()

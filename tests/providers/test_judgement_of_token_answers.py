@@ -388,6 +388,10 @@ def test_a_providers_own_rules_come_first_and_the_first_that_matches_wins(
             {"retry_after": "Wed, 21 Oct 2065 07:28:00 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"},
             timedelta(hours=24),
         ),
+        (
+            {"retry_after": "2015-10-21T07:28:30Z", "date": "Wed, 21 Oct 2015 07:28:00 GMT"},
+            timedelta(seconds=30),
+        ),
         ({"retry_after": "Wed, 21 Oct 2015 07:28:00 GMT"}, None),
         ({"retry_after": "Wed, 21 Oct 2015 07:28:00 GMT", "date": "today"}, None),
         ({"retry_after": "Wed, 99 Oct 99999 07:28:00 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}, None),

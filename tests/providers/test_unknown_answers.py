@@ -114,3 +114,19 @@ def _parsed(body: bytes) -> object:
 def test_no_rule_of_a_built_in_provider_kills_by_status_alone(definition: ProviderDefinition) -> None:
     for rule in definition.rules[Endpoint.TOKEN]:
         assert rule.outcome is not Outcome.GRANT_REJECTED or rule.code or rule.where
+
+
+@pytest.mark.parametrize("endpoint", list(JUDGES), ids=str)
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+def test_a_server_in_trouble_ends_no_grant_by_a_code_alone(endpoint: Endpoint, status: int) -> None:
+    """A rule that names the status too may: then a page says that the two belong together."""
+    rule = {"on": endpoint.value, "code": "dead_token", "outcome": "grant_rejected"}
+    said = WireAnswer(status, {}, b'{"error": "dead_token"}')
+
+    with pytest.raises(ProviderError) as found:
+        JUDGES[endpoint](acme(revoke_url="https://acme.example/revoke", judgements=[rule]), said)
+    assert not isinstance(found.value, GrantRejected)
+    with pytest.raises(GrantRejected):
+        JUDGES[endpoint](
+            acme(revoke_url="https://acme.example/revoke", judgements=[{**rule, "status": status}]), said
+        )
