@@ -55,6 +55,9 @@ def google(reason: str) -> dict[str, Any]:
             CheckResult(expires_at=datetime(2026, 1, 1, tzinfo=UTC)),
         ),
         ("wix-legacy", {"active": True, "exp": "never"}, CheckResult()),
+        # As a text in the example of Wix's own page.
+        ("wix-legacy", {"active": "true"}, CheckResult()),
+        ("wix", {"active": "True"}, CheckResult()),
     ],
 )
 def test_a_living_token_is_healthy(provider_id: str, body: Any, expected: CheckResult) -> None:
@@ -86,7 +89,8 @@ def test_a_living_token_is_healthy(provider_id: str, body: Any, expected: CheckR
         ("wordpress", 400, {"error": "unknown_thing"}, Refused, "unknown_thing"),
         ("wordpress", 404, b"", ClientMisconfigured, "endpoint_gone"),
         ("wix", 200, {"active": False}, GrantRejected, "token_rejected"),
-        ("wix", 200, {"active": "true"}, GrantRejected, "token_rejected"),
+        ("wix", 200, {"active": "false"}, GrantRejected, "token_rejected"),
+        ("wix", 200, {"active": "yes"}, GrantRejected, "token_rejected"),
         ("wix", 200, {"active": 1}, GrantRejected, "token_rejected"),
         ("wix", 200, {}, Malformed, "answer_invalid"),
         ("wix", 200, b"<html>", Malformed, "answer_invalid"),
