@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from math import ceil
 from typing import Final
 
 from providers.vocabulary import LifetimeUnit
@@ -86,11 +87,12 @@ def left_until(value: object, headers: Mapping[str, str], now: datetime | None) 
 def retry_after(headers: Mapping[str, str]) -> timedelta | None:
     """Return how long the provider asks us to stay away (RFC 9110 §10.2.3), at most a day; None if unsaid.
 
-    A date is read against the answer's own Date header; Zoom writes one in ISO 8601.
+    A date is read against the answer's own Date header; Zoom writes one in ISO 8601. Shopify writes seconds
+    as 2.0.
     """
     text = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", text):
-        return min(timedelta(seconds=int(text)), LONGEST_RETRY_AFTER)
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text):
+        return min(timedelta(seconds=ceil(float(text))), LONGEST_RETRY_AFTER)
     until = _date(text) or (instant(text) if "T" in text else None)
     sent = _date(headers.get("date", ""))
     if until is None or sent is None:

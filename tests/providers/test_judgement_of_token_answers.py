@@ -374,7 +374,8 @@ def test_a_providers_own_rules_come_first_and_the_first_that_matches_wins(
         ({"retry_after": "999999999"}, timedelta(hours=24)),
         ({"retry_after": "9" * 400}, None),
         ({"retry_after": "-5"}, None),
-        ({"retry_after": "1.5"}, None),
+        ({"retry_after": "2.0"}, timedelta(seconds=2)),
+        ({"retry_after": "1.5"}, timedelta(seconds=2)),
         ({"retry_after": "soon"}, None),
         (
             {"retry_after": "Wed, 21 Oct 2015 07:28:30 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"},
