@@ -13,11 +13,12 @@ from domain import provider
 from domain.token import TokenKind
 from providers.patterns import read
 from providers.toml_values import (
+    AskingHeaders,
     CapturingPattern,
     Codes,
-    Headers,
     PatternText,
     Rate,
+    RevokeHeaders,
     RevokeTemplate,
     Seconds,
     Template,
@@ -64,12 +65,13 @@ class _Asking(Table):
 
     Attributes:
         bearer: Send ``Authorization: Bearer <token>`` (RFC 6750 §2.1). False where the provider wants the
-            token in a query or body, by the placeholder ``{access_token}``.
+            token in a header of another name or scheme, in the query or in the body, by the placeholder
+            ``{access_token}``.
     """
 
     method: Literal["GET", "POST"] = "GET"
     bearer: bool = True
-    headers: Headers = Field(default_factory=dict)
+    headers: AskingHeaders = Field(default_factory=dict)
     query: dict[str, Template] = Field(default_factory=dict)
     body: dict[str, Template] = Field(default_factory=dict)
     body_format: BodyFormat = BodyFormat.JSON
@@ -77,12 +79,17 @@ class _Asking(Table):
     @cached_property
     def templates(self) -> str:
         """All templates, for the question which placeholders they use."""
-        return " ".join((*self.query.values(), *self.body.values()))
+        return " ".join((*self.headers.values(), *self.query.values(), *self.body.values()))
 
     def contradictions(self, key: str) -> Iterator[tuple[str, str]]:
         """Yield what does not fit together, with its key."""
-        if self.bearer == ("{access_token}" in self.templates):
-            yield key, "must send the token exactly once: bearer = true, or {access_token} in query or body"
+        if self.bearer + self.templates.count("{access_token}") != 1:
+            yield (
+                key,
+                (
+                    "must send the token exactly once: bearer = true, or {access_token} in headers, query or body"
+                ),
+            )
         if self.body and self.method != "POST":
             yield f"{key}.body", f'has no meaning with method = "{self.method}"; use "POST"'
 
@@ -141,23 +148,26 @@ class Revoke(Table):
         url: May hold ``{client_id}`` in its path.
         auth: ``client``: as `client_auth` says; ``bearer``: the token itself.
         token: Which token is revoked.
-        query, body: May use ``{token}`` and ``{client_id}``.
+        headers, query, body: May use ``{token}`` and ``{client_id}``.
     """
 
     method: Literal["POST", "DELETE", "GET"] = "POST"
     url: UrlTemplate
     auth: RevokeAuth = RevokeAuth.CLIENT
     token: TokenKind = TokenKind.REFRESH_TOKEN
-    headers: Headers = Field(default_factory=dict)
+    headers: RevokeHeaders = Field(default_factory=dict)
     query: dict[str, RevokeTemplate] = Field(default_factory=dict)
     body: dict[str, RevokeTemplate] = Field(default_factory=dict)
     body_format: BodyFormat = BodyFormat.FORM
 
     def contradictions(self, key: str) -> Iterator[tuple[str, str]]:
         """Yield what does not fit together, with its key."""
-        templates = " ".join((*self.query.values(), *self.body.values()))
-        if (self.auth is RevokeAuth.BEARER) == ("{token}" in templates):
-            yield key, 'must send the token exactly once: auth = "bearer", or {token} in query or body'
+        templates = " ".join((*self.headers.values(), *self.query.values(), *self.body.values()))
+        if (self.auth is RevokeAuth.BEARER) + templates.count("{token}") != 1:
+            yield (
+                key,
+                ('must send the token exactly once: auth = "bearer", or {token} in headers, query or body'),
+            )
         if self.body and self.method == "GET":
             yield f"{key}.body", 'has no meaning with method = "GET"; use query, or another method'
 

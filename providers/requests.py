@@ -157,7 +157,7 @@ def asking(
     if app is None and "{client_id}" in table.templates:
         raise ClientMisconfigured("app_not_configured")
     values = {"access_token": token, "client_id": "" if app is None else app.client_id}
-    headers = dict(table.headers)
+    headers = filled(table.headers, values)
     if table.bearer:
         headers["Authorization"] = f"Bearer {token}"
     content = encoded(filled(table.body, values), table.body_format, headers) if table.body else None

@@ -68,7 +68,7 @@ def _own_way(
     metadata: Mapping[str, object],
 ) -> WireRequest:
     values = {"token": token, "client_id": app.client_id}
-    headers = dict(revoke.headers)
+    headers = filled(revoke.headers, values)
     fields = filled(revoke.body, values)
     match revoke.auth:
         case RevokeAuth.CLIENT:

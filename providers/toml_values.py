@@ -144,13 +144,31 @@ def known_scope(scope: str, known: tuple[str, ...]) -> bool:
     return any(scope.startswith(entry[:-1]) if entry.endswith("*") else scope == entry for entry in known)
 
 
-def _headers(value: dict[str, str]) -> dict[str, str]:
+def _headers(value: dict[str, str], token: str | None = None) -> dict[str, str]:
+    """Refuse what is no header, or is ours to set.
+
+    Args:
+        token: The placeholder that makes an Authorization header one of the provider's own; None: none does.
+    """
     for name, text in value.items():
         if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(text):
             raise ValueError(f"{name!r} is not an HTTP header of printable ASCII characters")
-        if name.lower() in ("authorization", "content-length", "host", "cookie"):
+        own = token is not None and token in text and name.lower() == "authorization"
+        if name.lower() in ("authorization", "content-length", "host", "cookie") and not own:
             raise ValueError(f"{name!r} is set by Evergrant; leave it out")
     return value
+
+
+def _asking_headers(value: dict[str, str]) -> dict[str, str]:
+    for text in value.values():
+        _template(text)
+    return _headers(value, "{access_token}")
+
+
+def _revoke_headers(value: dict[str, str]) -> dict[str, str]:
+    for text in value.values():
+        _revoke_template(text)
+    return _headers(value, "{token}")
 
 
 def _rate(value: float) -> float:
@@ -178,6 +196,8 @@ PatternText = Annotated[str, Field(min_length=1), AfterValidator(_pattern)]
 CapturingPattern = Annotated[str, AfterValidator(_capturing)]
 KnownScope = Annotated[str, Field(min_length=1), AfterValidator(_known_scope)]
 Headers = Annotated[dict[str, str], AfterValidator(_headers)]
+AskingHeaders = Annotated[dict[str, str], AfterValidator(_asking_headers)]
+RevokeHeaders = Annotated[dict[str, str], AfterValidator(_revoke_headers)]
 Rate = Annotated[float, AfterValidator(_rate)]
 Window = Annotated[ReplayWindow | None, BeforeValidator(_window)]
 Codes = Annotated[tuple[Word, ...], BeforeValidator(_codes), Field(min_length=1)]

@@ -76,7 +76,7 @@ def _of_table(key: str, found: Discrepancy) -> str:
         case "client_auth":
             return f"{key}.bearer"
         case "header" if _identifies(found):
-            return f"{key}.bearer"
+            return f"{key}.bearer, or {key}.headers.{found.name}"
         case "field":
             return f"{key}.body.{found.name}"
         case "query":

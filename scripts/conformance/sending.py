@@ -122,7 +122,7 @@ def _asking(definition: ProviderDefinition, table: Any) -> Wanted:  # noqa: ANN4
         body_format=_format(table.body_format) if table.body else "none",
         fields=_templates(table.body),
         query=_templates(table.query),
-        headers=_constants(table.headers),
+        headers={name: str(text) for name, text in _templates(table.headers).items()},
     )
 
 
@@ -146,7 +146,7 @@ def _revocation(definition: ProviderDefinition) -> Wanted:
         RevokeAuth.BEARER: "none",
         RevokeAuth.NONE: "none",
     }[table.auth]
-    headers = _constants(table.headers)
+    headers = {name: text.replace("{token}", token) for name, text in table.headers.items()}
     if table.auth is RevokeAuth.BEARER:
         headers["authorization"] = f"Bearer {token}"
     fields: dict[str, Scalar] = {name: text.replace("{token}", token) for name, text in table.body.items()}

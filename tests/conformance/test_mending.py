@@ -30,7 +30,7 @@ def shown(definition: ProviderDefinition, on: Any) -> Exchange:
         ("token", "field", "audience", {"token_params": {"audience": "x"}}, "token_params.audience"),
         ("token", "field", "site", {"metadata_fields": {"site": "site"}}, "metadata_fields.site"),
         ("token", "field", "code_verifier", {}, "pkce"),
-        ("check", "header", "authorization", {}, "check.bearer"),
+        ("check", "header", "authorization", {}, "check.bearer, or check.headers.authorization"),
         ("check", "header", "X-Version", {}, "check.headers.X-Version"),
         ("check", "query", "fields", {}, "check.query.fields"),
         ("account", "client_auth", "", {}, "account.bearer"),

@@ -104,6 +104,15 @@ def check(**changes: Any) -> dict[str, Any]:
         ({"check": check(intervall=5)}, "check.intervall", "did you mean 'interval'?"),
         ({"check": check(bearer=False)}, "check", "must send the token exactly once"),
         ({"check": check(query={"t": "{access_token}"})}, "check", "must send the token exactly once"),
+        ({"check": check(headers={"X-T": "{access_token}"})}, "check", "must send the token exactly once"),
+        (
+            {"check": check(bearer=False, query={"t": "{access_token}"}, headers={"T": "{access_token}"})},
+            "check",
+            "must send the token exactly once",
+        ),
+        ({"check": check(headers={"Authorization": "x"})}, "check.headers", "is set by Evergrant"),
+        ({"check": check(bearer=False, headers={"X-T": "{token}"})}, "check.headers", "no other braces"),
+        ({"check": check(headers={"Cookie": "t={access_token}"})}, "check.headers", "is set by Evergrant"),
         (
             {"check": check(bearer=False, query={"t": "{refresh_token}"})},
             "check.query.t",

@@ -60,6 +60,13 @@ def test_a_token_revokes_itself() -> None:
     assert (made.method, made.content, made.secret_query) == ("POST", None, b"")
 
 
+def test_a_token_is_taken_back_by_a_header_of_another_name() -> None:
+    headers = {"X-T": "{token}", "X-C": "{client_id}"}
+    made = request({"auth": "none", "token": "access_token", "headers": headers})
+
+    assert made.headers == {"X-T": "AT-zq-0123456789", "X-C": "client-1"}
+
+
 @pytest.mark.parametrize(
     ("client_auth", "fields", "header"),
     [

@@ -196,6 +196,27 @@ def test_google_and_bing_are_checked_with_a_bearer_token(provider_id: str) -> No
     assert (call.request.content, call.request.secret_query) == (None, b"")
 
 
+@pytest.mark.parametrize(
+    ("headers", "sent"),
+    [
+        ({"X-Acme-Token": "{access_token}"}, {"X-Acme-Token": "AT-0123456789"}),
+        ({"Authorization": "OAuth {access_token}"}, {"Authorization": "OAuth AT-0123456789"}),
+    ],
+)
+def test_a_token_travels_in_a_header_of_another_name_or_scheme(
+    headers: dict[str, str], sent: dict[str, str]
+) -> None:
+    """Shopify has a header of its own, Mailchimp and Twitch another scheme."""
+    table = {"url": "https://acme.example/me", "bearer": False}
+    check = {**table, "headers": {**headers, "X-Client": "{client_id}"}}
+    call = prepare_check(acme(check=check), APP, CREDENTIALS.access_token)
+
+    assert call.request.headers == {**sent, "X-Client": "client-1"}
+    assert "AT-0123456789" not in repr(call.request)
+    with pytest.raises(ClientMisconfigured):
+        prepare_check(acme(check=check), None, CREDENTIALS.access_token)
+
+
 @pytest.mark.parametrize("provider_id", ["wix", "wix-app", "wix-legacy"])
 def test_wix_is_asked_about_the_token_in_a_json_body(provider_id: str) -> None:
     call = prepare_check(CATALOGUE.get(provider_id), None, CREDENTIALS.access_token)
