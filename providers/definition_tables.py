@@ -84,12 +84,8 @@ class _Asking(Table):
     def contradictions(self, key: str) -> Iterator[tuple[str, str]]:
         """Yield what does not fit together, with its key."""
         if self.bearer + self.templates.count("{access_token}") != 1:
-            yield (
-                key,
-                (
-                    "must send the token exactly once: bearer = true, or {access_token} in headers, query or body"
-                ),
-            )
+            where = "bearer = true, or {access_token} in headers, query or body"
+            yield key, f"must send the token exactly once: {where}"
         if self.body and self.method != "POST":
             yield f"{key}.body", f'has no meaning with method = "{self.method}"; use "POST"'
 

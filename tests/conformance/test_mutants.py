@@ -17,7 +17,7 @@ CHOSEN = ("gsc", "slack", "notion", "quickbooks", "salesforce", "atlassian", "wi
 #: code of RFC 7009 at Salesforce's.
 SILENT = {
     "slack": [(on, ["ratelimited", "rate_limited"]) for on in ("check", "revoke")],
-    "salesforce": [("revoke", "unsupported_token_type")],
+    "salesforce": [("token", "inactive_org"), ("revoke", "unsupported_token_type")],
 }
 TABLES = built_in_tables()
 TRANSCRIPTS = built_in()
