@@ -107,9 +107,14 @@ def account_of(
     answer: object,
     claims: object,
     callback: Mapping[str, str],
+    metadata: Mapping[str, object] = NO_METADATA,
     secrets: Iterable[str] = (),
 ) -> Account | None:
-    """Return who the user is where no request is needed to know it; None where one is, or nothing says it."""
+    """Return who the user is where no request is needed to know it; None where one is, or nothing says it.
+
+    Args:
+        metadata: What the URLs of the call that brought the answer were filled with.
+    """
     if definition.account is None:
         return None
     match definition.account.source:
@@ -124,6 +129,12 @@ def account_of(
             label = definition.account.label
             shown = None if label is None else _shown(callback.get(label), tuple(secrets))
             return None if identity is None else Account(identity, shown)
+        case AccountSource.VARIABLE:
+            # Of the URL that was asked, whatever else came with the browser.
+            name = definition.account.id
+            value = metadata.get(name)
+            identity = _shown(definition.variables[name].default if value is None else value, tuple(secrets))
+            return None if identity is None else Account(identity)
         case AccountSource.REQUEST:
             return None
     return account_in(definition, document, secrets=secrets)

@@ -148,7 +148,13 @@ class ProviderClient:
         """
         answer = self._wire.exchange(prepared.request, deadline=deadline)
         return judge_code_exchange(
-            prepared.definition, app, answer, callback=callback, secrets=prepared.secrets, now=now
+            prepared.definition,
+            app,
+            answer,
+            callback=callback,
+            metadata=prepared.metadata,
+            secrets=prepared.secrets,
+            now=now,
         )
 
     def account(
@@ -196,4 +202,11 @@ class ProviderClient:
             ProviderError: As `device.judge_device_poll`.
         """
         answer = self._wire.exchange(prepared.request, deadline=deadline)
-        return judge_device_poll(prepared.definition, app, answer, secrets=prepared.secrets, now=now)
+        return judge_device_poll(
+            prepared.definition,
+            app,
+            answer,
+            metadata=prepared.metadata,
+            secrets=prepared.secrets,
+            now=now,
+        )

@@ -20,6 +20,7 @@ from providers.accounts import Account, account_of, claims_of
 from providers.answers import member
 from providers.app_credentials import AppCredentials
 from providers.definition import ProviderDefinition
+from providers.definition_tables import Variable
 from providers.encoding import required, secret_of, sendable, token_body
 from providers.http import WireAnswer, WireRequest
 from providers.judgement import tokens_of
@@ -102,7 +103,8 @@ def token_request(
     content = token_body(fields, definition, app, headers)
     # A code is spent by being sent, whether the answer arrives or not.
     request = WireRequest("POST", destination(definition, url, metadata), headers, content, fresh=True)
-    return PreparedCall(definition, Endpoint.TOKEN, request, (*secrets, secret_of(app)), definition.id)
+    known = (*secrets, secret_of(app))
+    return PreparedCall(definition, Endpoint.TOKEN, request, known, definition.id, metadata)
 
 
 def judge_code_exchange(
@@ -111,6 +113,7 @@ def judge_code_exchange(
     answer: WireAnswer,
     *,
     callback: Mapping[str, str] | None = None,
+    metadata: Mapping[str, object] = NO_METADATA,
     secrets: Iterable[str] = (),
     now: datetime | None = None,
 ) -> Connected:
@@ -118,6 +121,7 @@ def judge_code_exchange(
 
     Args:
         callback: The parameters of the authorization callback; None where there was none.
+        metadata: What the request's URL was filled with.
         secrets: What the request carried; never part of an error's code, an id or a label.
         now: The caller's clock, for instants in an answer without a date; None: they are then of no use.
 
@@ -128,7 +132,9 @@ def judge_code_exchange(
     """
     reading = Reading(definition, Endpoint.TOKEN, answer, secrets)
     reading.raise_refusal(trouble=OutcomeUnknown, ok=definition.answer_ok)
-    return brought(definition, app, reading, callback=callback or {}, secrets=secrets, now=now)
+    return brought(
+        definition, app, reading, callback=callback or {}, metadata=metadata, secrets=secrets, now=now
+    )
 
 
 def brought(
@@ -137,6 +143,7 @@ def brought(
     reading: Reading,
     *,
     callback: Mapping[str, str],
+    metadata: Mapping[str, object],
     secrets: Iterable[str],
     now: datetime | None,
 ) -> Connected:
@@ -152,6 +159,7 @@ def brought(
         answer=reading.document,
         claims=claims_of(definition, app, answer.id_token),
         callback=callback,
+        metadata=metadata,
         secrets=(*secrets, *(token.get_secret_value() for token in issued if token is not None)),
     )
     learned = learned_from_callback(definition, callback) | _learned(definition, reading.document)
@@ -165,9 +173,9 @@ def learned_from_callback(definition: ProviderDefinition, callback: Mapping[str,
     """
     found = {}
     for name, variable in definition.variables.items():
-        parameter = variable.from_callback
-        value = None if parameter is None else callback.get(parameter)
-        if value is not None and read(variable.pattern).matches(value):
+        where = variable.from_callback
+        text = None if where is None else callback.get(where.parameter)
+        if where is not None and text is not None and _fits(value := _value(text, where.pattern), variable):
             found[name] = value
     return found
 
@@ -181,10 +189,18 @@ def _learned(definition: ProviderDefinition, document: object) -> dict[str, str]
         text = member(document, where.member)
         if isinstance(text, bool) or not isinstance(text, str | int):
             continue
-        value: str | None = str(text)[:_LONGEST_TEXT]
-        if where.pattern is not None:
-            match = re.fullmatch(where.pattern, str(value))
-            value = None if match is None else match.group(1)
-        if value is not None and read(variable.pattern).matches(value):
+        if _fits(value := _value(str(text), where.pattern), variable):
             found[name] = value
     return found
+
+
+def _value(text: str, pattern: str | None) -> str:
+    """Return what a text tells: all of it, or the group of its pattern; "" where it does not match."""
+    text = text[:_LONGEST_TEXT]
+    match = None if pattern is None else re.fullmatch(pattern, text)
+    return text if pattern is None else "" if match is None else match.group(1) or ""
+
+
+def _fits(value: str, variable: Variable) -> bool:
+    # No pattern of a variable's matches nothing.
+    return read(variable.pattern).matches(value)

@@ -11,7 +11,7 @@ from providers.events.tables import EventSecret, Webhook
 from providers.toml_values import known_scope
 from providers.url_templates import RESERVED, names_in
 from providers.url_templates import problems as url_problems
-from providers.vocabulary import AUTHORIZE_OWN, TOKEN_OWN, BodyFormat, ClientAuth, RevokeAuth
+from providers.vocabulary import AUTHORIZE_OWN, TOKEN_OWN, AccountSource, BodyFormat, ClientAuth, RevokeAuth
 
 if TYPE_CHECKING:
     from providers.definition import ProviderDefinition
@@ -129,20 +129,22 @@ def _of_revoking(it: ProviderDefinition) -> Iterator[Problem]:
         yield "revoke", "cannot stand beside revoke_url, which is RFC 7009's way; leave one of them out"
     if revoke.token is TokenKind.REFRESH_TOKEN and it.grant is not GrantKind.REFRESH_TOKEN:
         yield "revoke.token", f'must be "access_token": grant = "{it.grant}" has no refresh tokens'
-    if revoke.auth is RevokeAuth.BASIC and it.client_auth is ClientAuth.NONE:
-        yield "revoke.auth", 'cannot be "basic" with client_auth = "none": there is no secret'
-    in_body = revoke.auth is RevokeAuth.CLIENT and it.client_auth is not ClientAuth.CLIENT_SECRET_BASIC
+    if revoke.auth in (RevokeAuth.BASIC, RevokeAuth.BODY) and it.client_auth is ClientAuth.NONE:
+        yield "revoke.auth", f'cannot be "{revoke.auth}" with client_auth = "none": there is no secret'
+    in_body = revoke.auth is RevokeAuth.BODY or (
+        revoke.auth is RevokeAuth.CLIENT and it.client_auth is not ClientAuth.CLIENT_SECRET_BASIC
+    )
     if in_body and revoke.method == "GET":
         yield (
             "revoke.auth",
-            f'cannot be "client" with method = "GET": "{it.client_auth}" puts the client into a body',
+            f'cannot be "{revoke.auth}" with method = "GET", because it puts the client into a body',
         )
     if (
         in_body
         and revoke.body_format is BodyFormat.JSON
         and {"client_id", "client_secret"} & set(revoke.body)
     ):
-        yield "revoke.body", 'must not name the client: auth = "client" adds it'
+        yield "revoke.body", f'must not name the client: auth = "{revoke.auth}" adds it'
     yield from revoke.contradictions("revoke")
 
 
@@ -183,6 +185,9 @@ def _of_variables(it: ProviderDefinition) -> Iterator[Problem]:
         for name in names_in(url):
             used.setdefault(name, []).append(key)
     elsewhere = {it.tenant_field, *it.metadata_fields.values()}
+    by_variable = it.account is not None and it.account.source is AccountSource.VARIABLE
+    if it.account is not None and by_variable and it.account.id not in it.variables:
+        yield "account.id", f"{it.account.id!r} is none of the variables; declare it, or name another"
     for name, variable in it.variables.items():
         key = f"variables.{name}"
         if name in RESERVED:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from domain import provider
 from domain.token import TokenKind
@@ -113,10 +113,10 @@ class Account(_Asking):
     """Who the user is at the provider.
 
     Attributes:
-        source: ``from`` in TOML: a request of its own, the code exchange's answer, its id_token's claims, or
-            the authorization callback.
+        source: ``from`` in TOML: a request of its own, the code exchange's answer, its id_token's claims, the
+            authorization callback, or a variable of the URLs.
         url: Where to ask; only where a request is made.
-        id: Dotted path of what tells accounts apart, or the callback's parameter.
+        id: Dotted path of what tells accounts apart, the callback's parameter, or the variable.
         label: Dotted path of what people see; None: nothing.
     """
 
@@ -132,7 +132,8 @@ class Account(_Asking):
                 yield f"{key}.url", 'is required with from = "request"'
             yield from super().contradictions(key)
             return
-        for name in _OF_A_REQUEST:
+        told_otherwise = (*_OF_A_REQUEST, "label") if self.source is AccountSource.VARIABLE else _OF_A_REQUEST
+        for name in told_otherwise:
             if name in self.model_fields_set:
                 yield f"{key}.{name}", f'has no meaning with from = "{self.source}"; leave it out'
 
@@ -142,7 +143,8 @@ class Revoke(Table):
 
     Attributes:
         url: May hold ``{client_id}`` in its path.
-        auth: ``client``: as `client_auth` says; ``bearer``: the token itself.
+        auth: ``client``: as `client_auth` says; ``body``: id and secret in the body, whatever that says;
+            ``bearer``: the token itself.
         token: Which token is revoked.
         headers, query, body: May use ``{token}`` and ``{client_id}``.
     """
@@ -180,6 +182,22 @@ class FromAnswer(Table):
     pattern: CapturingPattern | None = None
 
 
+class FromCallback(Table):
+    """Where a variable's value stands in the authorization callback.
+
+    Attributes:
+        parameter: Its name.
+        pattern: What it looks like, with one group, the value; None: the whole of it is the value.
+    """
+
+    parameter: Word
+    pattern: CapturingPattern | None = None
+
+
+def _parameter(value: object) -> object:
+    return {"parameter": value} if isinstance(value, str) else value
+
+
 class Variable(Table):
     """A part of URLs that each connection has of its own, under the variable's name in its metadata.
 
@@ -196,7 +214,7 @@ class Variable(Table):
     example: Word | None = None
     default: Word | None = None
     from_answer: FromAnswer | None = None
-    from_callback: Word | None = None
+    from_callback: Annotated[FromCallback | None, BeforeValidator(_parameter)] = None
 
     @property
     def learned(self) -> bool:

@@ -186,10 +186,14 @@ def judge_device_poll(
     app: AppCredentials,
     answer: WireAnswer,
     *,
+    metadata: Mapping[str, object] = NO_METADATA,
     secrets: Iterable[str] = (),
     now: datetime | None = None,
 ) -> Connected | Pending:
     """Return the tokens once the user has agreed; `Pending` before.
+
+    Args:
+        metadata: What the request's URL was filled with.
 
     Raises:
         GrantRejected: He said no (``access_denied``), or the code has expired (``expired_token``).
@@ -203,4 +207,4 @@ def judge_device_poll(
     if code in _OVER:
         raise reading.failure(GrantRejected, code)
     reading.raise_refusal(trouble=OutcomeUnknown, ok=definition.answer_ok)
-    return brought(definition, app, reading, callback={}, secrets=secrets, now=now)
+    return brought(definition, app, reading, callback={}, metadata=metadata, secrets=secrets, now=now)

@@ -35,6 +35,7 @@ class PreparedCall:
 
     Attributes:
         secrets: What the call carries; judgement keeps it out of error codes that quote the provider.
+        metadata: What its URL was filled with, where the answer may begin a grant.
     """
 
     definition: ProviderDefinition = field(repr=False)
@@ -42,6 +43,7 @@ class PreparedCall:
     request: WireRequest = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
     provider_id: str = ""
+    metadata: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
 def _usable(value: object) -> bool:

@@ -74,6 +74,8 @@ def _own_way(
         case RevokeAuth.CLIENT:
             # Under the provider's own names, such as TikTok's client_key.
             fields |= renamed(client_fields(definition.client_auth, app, headers), definition)
+        case RevokeAuth.BODY:
+            fields |= client_fields(ClientAuth.CLIENT_SECRET_POST, app, headers)
         case RevokeAuth.BASIC:
             headers.update(identified(ClientAuth.CLIENT_SECRET_BASIC, app)[0])
         case RevokeAuth.BEARER:

@@ -19,6 +19,7 @@ class RevokeAuth(StrEnum):
 
     CLIENT = "client"
     BASIC = "basic"
+    BODY = "body"
     BEARER = "bearer"
     NONE = "none"
 
@@ -67,6 +68,7 @@ class AccountSource(StrEnum):
     ANSWER = "answer"
     ID_TOKEN = "id_token"  # noqa: S105 - where claims stand, not a credential
     CALLBACK = "callback"
+    VARIABLE = "variable"
 
 
 class BeyondLimit(StrEnum):

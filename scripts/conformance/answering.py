@@ -54,7 +54,7 @@ def token_answer(definition: ProviderDefinition, *, connecting: bool, **fields: 
     if connecting:
         members += _account_members(definition)
         members += [
-            (variable.from_answer.member, _telling(variable.from_answer.pattern, value_of(variable)))
+            (variable.from_answer.member, telling(variable.from_answer.pattern, value_of(variable)))
             for variable in definition.variables.values()
             if variable.from_answer is not None
         ]
@@ -71,9 +71,12 @@ def account_id(definition: ProviderDefinition) -> str:
     for variable in definition.variables.values():
         where = variable.from_answer
         if account.source is AccountSource.ANSWER and where is not None and where.member == account.id:
-            return _telling(where.pattern, value_of(variable))
-        if account.source is AccountSource.CALLBACK and variable.from_callback == account.id:
-            return value_of(variable)
+            return telling(where.pattern, value_of(variable))
+        back = variable.from_callback
+        if account.source is AccountSource.CALLBACK and back is not None and back.parameter == account.id:
+            return telling(back.pattern, value_of(variable))
+    if account.source is AccountSource.VARIABLE:
+        return value_of(definition.variables[account.id])
     return ACCOUNT_ID
 
 
@@ -104,7 +107,7 @@ def account_answer(definition: ProviderDefinition) -> Told:
     return Told(status=200, body=json.dumps(document_of(_told(definition))))
 
 
-def _telling(pattern: str | None, value: str) -> str:
+def telling(pattern: str | None, value: str) -> str:
     """Return a text in which the pattern's one group is the value."""
     if pattern is None:
         return value

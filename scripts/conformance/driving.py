@@ -28,7 +28,7 @@ from providers.connecting import Connected, learned_from_callback, prepare_code_
 from providers.definition import ProviderDefinition
 from providers.device import Pending, prepare_device_authorization, prepare_device_poll
 from providers.vocabulary import AccountSource
-from scripts.conformance.answering import is_both
+from scripts.conformance.answering import is_both, telling
 from scripts.conformance.judging import Conclusion
 from simulator.playing.known import Known
 from simulator.playing.transcript import Exchange
@@ -129,11 +129,11 @@ def _callback(definition: ProviderDefinition, exchange: Exchange) -> dict[str, s
     """Return what the browser brought; where the transcript shows nothing, what the definition looks for."""
     if exchange.callback:
         return exchange.callback
-    learned = {
-        variable.from_callback: exchange.means.variables.get(name) or exchange.variables.get(name)
-        for name, variable in definition.variables.items()
-        if variable.from_callback is not None
-    }
+    learned: dict[str, str | None] = {}
+    for name, variable in definition.variables.items():
+        value = exchange.means.variables.get(name) or exchange.variables.get(name)
+        if (back := variable.from_callback) is not None:
+            learned[back.parameter] = None if value is None else telling(back.pattern, value)
     account = definition.account
     if account is not None and account.source is AccountSource.CALLBACK:
         learned.setdefault(account.id, exchange.means.account_id)

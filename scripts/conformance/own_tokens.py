@@ -72,9 +72,9 @@ def tokens(
     # Of a device's user no browser comes back with anything.
     called_back = grant == "authorization_code"
     source = None if definition.account is None else definition.account.source
-    told_here = (connecting and source in (AccountSource.ANSWER, AccountSource.ID_TOKEN)) or (
-        called_back and source is AccountSource.CALLBACK
-    )
+    told_here = (
+        connecting and source in (AccountSource.ANSWER, AccountSource.ID_TOKEN, AccountSource.VARIABLE)
+    ) or (called_back and source is AccountSource.CALLBACK)
     means = Means(
         outcome="tokens",
         expires_in=expires_in,

@@ -142,6 +142,7 @@ def _revocation(definition: ProviderDefinition) -> Wanted:
     auth = {
         RevokeAuth.CLIENT: _AUTH[definition.client_auth],
         RevokeAuth.BASIC: "basic",
+        RevokeAuth.BODY: "body",
         # Not "bearer", which is the access token: what is taken back may be the other one.
         RevokeAuth.BEARER: "none",
         RevokeAuth.NONE: "none",
@@ -152,6 +153,8 @@ def _revocation(definition: ProviderDefinition) -> Wanted:
     fields: dict[str, Scalar] = {name: text.replace("{token}", token) for name, text in table.body.items()}
     if table.auth is RevokeAuth.CLIENT:
         fields |= _renamed(definition, {})
+    if table.auth is RevokeAuth.BODY:
+        fields |= {"client_id": "{client_id}", "client_secret": "{client_secret}"}
     return Wanted(
         method=table.method,
         url=_url(definition, table.url),

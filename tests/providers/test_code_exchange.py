@@ -233,6 +233,7 @@ HOST = {
     "from_answer": {"member": "instance", "pattern": "https://(.+)"},
 }
 REALM = {"pattern": "[0-9]+", "from_callback": "realmId"}
+SHOP = {"pattern": "[a-z-]+", "help": "the shop", "example": "rose"}
 
 
 @pytest.mark.parametrize(
@@ -261,6 +262,49 @@ def test_variables_are_learned_where_they_fit(
     assert isinstance(found, Connected)
     assert found.metadata == expected
     assert learned_from_callback(definition, callback).items() <= found.metadata.items()
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("https://accounts.acme.eu", {"domain": "acme.eu"}),
+        ("https://accounts.acme.eu/", {}),
+        ("https://accounts.evil.example", {}),
+        ("acme.eu", {}),
+    ],
+)
+def test_a_variable_is_a_part_of_a_callbacks_parameter(told: str, expected: dict[str, str]) -> None:
+    """Zoho names the user's data centre by a whole URL; the code goes there, and nowhere else."""
+    back = {"parameter": "accounts-server", "pattern": "https://accounts[.](.+)"}
+    definition = acme(
+        **AUTHORIZE,
+        token_url="https://accounts.{domain}/token",
+        variables={"domain": {"pattern": "acme[.](eu|in)", "from_callback": back}},
+    )
+
+    assert learned_from_callback(definition, {"accounts-server": told}) == expected
+
+
+def test_the_account_is_the_variable_that_was_asked() -> None:
+    """Of the shop that made the tokens, whatever shop the browser's callback names."""
+    wire = Wire()
+    with serving(answering(http("200 OK", tokens()))) as server:
+        definition = acme(
+            **AUTHORIZE,
+            token_url=server.url("/{shop}"),
+            variables={"shop": SHOP},
+            account={"from": "variable", "id": "shop"},
+        )
+        found = ProviderClient(wire).exchange_code(
+            exchange(definition, shop="rose"),
+            APP,
+            deadline=timedelta(seconds=20),
+            callback={"shop": "thorn"},
+        )
+    wire.close()
+
+    assert found.account == Account("rose")
+    assert found.metadata == {}
 
 
 def test_an_exchange_over_the_wire() -> None:

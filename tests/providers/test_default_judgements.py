@@ -23,6 +23,7 @@ from providers.definition_tables import (
     Account,
     Check,
     FromAnswer,
+    FromCallback,
     GrantLimit,
     Judgement,
     Ok,
@@ -89,7 +90,19 @@ def test_the_defaults(status: int, said: Any, token: Kind, check: Kind, revoke: 
 
 @pytest.mark.parametrize(
     "table",
-    [ProviderDefinition, Account, Check, FromAnswer, GrantLimit, Judgement, Ok, Revoke, Variable, Where],
+    [
+        ProviderDefinition,
+        Account,
+        Check,
+        FromAnswer,
+        FromCallback,
+        GrantLimit,
+        Judgement,
+        Ok,
+        Revoke,
+        Variable,
+        Where,
+    ],
 )
 def test_every_key_is_on_the_page(table: type[Table]) -> None:
     page = PAGE.read_text("utf-8")

@@ -60,6 +60,19 @@ def test_a_token_revokes_itself() -> None:
     assert (made.method, made.content, made.secret_query) == ("POST", None, b"")
 
 
+def test_the_client_is_in_the_body_of_a_revocation_alone() -> None:
+    """Calendly's way: Basic authentication for tokens, the body for revoking."""
+    revoke = {"url": URL, "auth": "body", "body": {"token": "{token}"}}
+    made = request(revoke, client_auth="client_secret_basic")
+
+    assert dict(parse_qsl((made.content or b"").decode())) == {
+        "token": "AT-zq-0123456789",
+        "client_id": "client-1",
+        "client_secret": "app-secret-1",
+    }
+    assert "Authorization" not in made.headers
+
+
 def test_a_token_is_taken_back_by_a_header_of_another_name() -> None:
     headers = {"X-T": "{token}", "X-C": "{client_id}"}
     made = request({"auth": "none", "token": "access_token", "headers": headers})

@@ -129,6 +129,7 @@ def account(definition: ProviderDefinition) -> str:
         AccountSource.ANSWER: "in the code exchange's answer",
         AccountSource.ID_TOKEN: "in the id_token's claims",
         AccountSource.CALLBACK: "in the callback's parameters",
+        AccountSource.VARIABLE: "what the URLs were filled with",
     }[table.source]
     shown = "" if table.label is None else f", shown as {table.label}"
     return f"{where}: {table.id}{shown}"
@@ -145,6 +146,7 @@ def revocation(definition: ProviderDefinition) -> str:
     who = {
         RevokeAuth.CLIENT: f"the client by {definition.client_auth}",
         RevokeAuth.BASIC: "the client by Basic authentication",
+        RevokeAuth.BODY: "the client in the body",
         RevokeAuth.BEARER: "the token itself",
         RevokeAuth.NONE: "nobody",
     }[revoke.auth]
@@ -172,7 +174,7 @@ def variable(name: str, it: Variable) -> str:
     if it.example is not None:
         parts.append(f"such as {it.example}")
     if it.from_callback is not None:
-        parts.append(f"learned from the callback's {it.from_callback}")
+        parts.append(f"learned from the callback's {it.from_callback.parameter}")
     if it.from_answer is not None:
         parts.append(f"learned from {it.from_answer.member} of the code exchange's answer")
     if it.default is not None:
