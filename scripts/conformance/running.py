@@ -19,6 +19,7 @@ from scripts.conformance.findings import ITSELF, Lie, Report
 from scripts.conformance.judging import lies
 from scripts.conformance.mending import key_to_mend
 from scripts.conformance.moving import moved
+from scripts.conformance.windows import too_long
 from simulator.playing.insisting import Discrepancy
 from simulator.playing.known import Known
 from simulator.playing.player import Played, Player
@@ -73,7 +74,8 @@ class Stage:
 
     def played(self, definition: ProviderDefinition, transcript: Transcript) -> list[Lie]:
         """Return where the definition says otherwise than the transcript shows."""
-        return [lie for exchange in transcript.exchange for lie in self._play(definition, exchange)]
+        found = [lie for exchange in transcript.exchange for lie in self._play(definition, exchange)]
+        return [*found, *too_long(definition, transcript)]
 
     def tried(self, definition: ProviderDefinition) -> tuple[int, list[Lie]]:
         """Return how many cases follow from the definition alone, and where it contradicts them."""

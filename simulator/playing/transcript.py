@@ -137,6 +137,8 @@ class Means(_Table):
         expires_in: Seconds; None: the answer names no lifetime.
         refresh_token: ``new``: the answer brings another one; ``same``: it brings the one that was presented;
             ``kept``: it brings none and the old one stays; ``none``: there is none. None is not looked at.
+        again_for: How long after this the presented refresh token may be presented again, by the page; None:
+            it does not say that it may.
     """
 
     outcome: Literal["tokens", "alive", "revoked", "account", "device", "pending"] | Refusal
@@ -147,6 +149,7 @@ class Means(_Table):
     scope: tuple[Word, ...] | None = None
     account_id: str | None = None
     account_label: str | None = None
+    again_for: Seconds | Literal["until_successor_used", "unlimited"] | None = None
     retry_after: Seconds | None = None
     variables: dict[Word, str] = Field(default_factory=dict)
 
@@ -177,6 +180,8 @@ class Exchange(_Table):
     def _fits_together(self) -> Self:
         if (self.on == "token") != (self.grant is not None):
             raise ValueError('grant: belongs to on = "token", and is required there')
+        if self.means.again_for is not None and self.grant != "refresh_token":
+            raise ValueError('means.again_for: belongs to grant = "refresh_token"')
         if self.means.outcome == "pending" and self.grant != "device_code":
             raise ValueError('means.outcome: "pending" belongs to grant = "device_code"')
         if self.means.outcome in SUCCESS.values() and self.means.outcome != SUCCESS[self.on]:
