@@ -12,13 +12,15 @@ from providers.client import Exchanges, ProviderClient
 from providers.definition import ProviderDefinition
 from providers.http import WireAnswer, WireRequest
 from scripts.conformance import own
+from scripts.conformance.blurring import blurred
 from scripts.conformance.coverage import gaps
 from scripts.conformance.documents import Contradiction
 from scripts.conformance.driving import conclude
 from scripts.conformance.findings import ITSELF, Lie, Report
-from scripts.conformance.judging import lies
+from scripts.conformance.judging import Conclusion, lies
 from scripts.conformance.mending import key_to_mend
 from scripts.conformance.moving import moved
+from scripts.conformance.rows import row_of
 from scripts.conformance.windows import too_long
 from simulator.playing.insisting import Discrepancy
 from simulator.playing.known import Known
@@ -109,17 +111,32 @@ class Stage:
         return shadowed[:1] or found[:1]
 
     def _play(self, definition: ProviderDefinition, exchange: Exchange) -> list[Lie]:
-        known = Known.made_up()
-        elsewhere = moved(definition, self._player.base_url)
         try:
-            with self._player.playing(exchange, known) as played:
-                concluded = conclude(self._client, elsewhere, exchange, known)
+            played, concluded = self._concluded(definition, exchange)
         except ConfigurationError as error:
             wanted = f"takes {exchange.request.method} {exchange.request.url}"
             place = _PLACES[exchange.on]
             return [Lie(exchange.name, wanted, f"cannot make this call: {error}", place, exchange.source)]
         refused = list(_refused(definition, played))
-        return refused or list(lies(definition, exchange, concluded))
+        return (
+            refused or list(lies(definition, exchange, concluded)) or self._play_blurred(definition, exchange)
+        )
+
+    def _concluded(self, definition: ProviderDefinition, exchange: Exchange) -> tuple[Played, Conclusion]:
+        known = Known.made_up()
+        elsewhere = moved(definition, self._player.base_url)
+        with self._player.playing(exchange, known) as played:
+            return played, conclude(self._client, elsewhere, exchange, known)
+
+    def _play_blurred(self, definition: ProviderDefinition, exchange: Exchange) -> list[Lie]:
+        """A dead token's answer ends no grant once another sentence stands beside a general code."""
+        other = blurred(definition, exchange)
+        if other is None or self._concluded(definition, other)[1].outcome != "grant_rejected":
+            return []
+        place = row_of(definition, other.on, other.answer.status, other.answer.body)
+        provider = "has this code for other reasons as well, and another sentence then"
+        says = "ends the grant, whatever the sentence says"
+        return [Lie(other.name, provider, says, f"judgements[{place}]: add where", other.source)]
 
 
 def _refused(definition: ProviderDefinition, played: Played) -> Iterator[Lie]:
