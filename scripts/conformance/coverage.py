@@ -25,7 +25,9 @@ def gaps(definition: ProviderDefinition, transcript: Transcript) -> Iterator[str
     source = None if definition.account is None else definition.account.source
     in_an_answer = source in (AccountSource.ANSWER, AccountSource.ID_TOKEN)
     # What it is called, whether the definition speaks of it, and whether it is shown.
+    asks_for_more = bool(definition.authorize_params or definition.authorize_names)
     wanted = (
+        ("an authorization request", asks_for_more, transcript.authorize is not None),
         ("a code exchange", connects(definition), some("token", "tokens", grant="authorization_code")),
         ("a refresh", refreshes, some("token", "tokens", grant=definition.grant.value)),
         (

@@ -13,6 +13,7 @@ from providers.definition import ProviderDefinition
 from providers.http import WireAnswer, WireRequest
 from scripts.conformance import own
 from scripts.conformance.blurring import blurred
+from scripts.conformance.consenting import astray
 from scripts.conformance.coverage import gaps
 from scripts.conformance.documents import Contradiction
 from scripts.conformance.driving import conclude
@@ -77,6 +78,8 @@ class Stage:
     def played(self, definition: ProviderDefinition, transcript: Transcript) -> list[Lie]:
         """Return where the definition says otherwise than the transcript shows."""
         found = [lie for exchange in transcript.exchange for lie in self._play(definition, exchange)]
+        if transcript.authorize is not None:
+            found += astray(definition, transcript.authorize)
         return [*found, *too_long(definition, transcript)]
 
     def tried(self, definition: ProviderDefinition) -> tuple[int, list[Lie]]:

@@ -189,10 +189,31 @@ class Exchange(_Table):
         return self
 
 
+class Consent(_Table):
+    """Where a user's browser is sent to agree.
+
+    Attributes:
+        url: Without a query.
+        query: What the provider insists on there. ``*``: any value but an empty one.
+        variables: Values of the URL's variables.
+    """
+
+    source: Word
+    documented: bool = True
+    url: Address
+    query: dict[Word, Text] = Field(default_factory=dict)
+    variables: dict[Word, str] = Field(default_factory=dict)
+
+
 class Transcript(_Table):
-    """All exchanges of one provider."""
+    """All exchanges of one provider.
+
+    Attributes:
+        authorize: None: it does not show the authorization request.
+    """
 
     provider: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    authorize: Consent | None = None
     exchange: Annotated[tuple[Exchange, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
