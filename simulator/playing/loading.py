@@ -26,14 +26,14 @@ def built_in() -> dict[str, Transcript]:
     Raises:
         TranscriptError: One of them is wrong; all problems of all files at once.
     """
-    return _read_all(resources.files("simulator.transcripts"))
+    return _read_all(resources.files("simulator.transcripts"), "transcripts")
 
 
 def in_folder(folder: Path) -> dict[str, Transcript]:
     """Return the transcripts of a folder, by the provider's id; raises as `built_in` does."""
     if not folder.is_dir():
         raise TranscriptError(f"{folder}: is no folder; name one that holds <provider id>.toml")
-    return _read_all(folder)
+    return _read_all(folder, str(folder))
 
 
 def read(text: str, *, source: str) -> Transcript:
@@ -53,18 +53,21 @@ def read(text: str, *, source: str) -> Transcript:
         # As JSON, so that strict models take TOML's lists for tuples and still refuse "1" for 1.
         return Transcript.model_validate_json(json.dumps(document, default=str))
     except ValidationError as error:
-        lines = [_line(source, document, details) for details in error.errors(include_url=False)]
+        found = error.errors(include_url=False)
+        # Exchanges that are wrong are not counted, and it is said of them already.
+        wrong = [details for details in found if details["type"] != "too_short"] or found
+        lines = [_line(source, document, details) for details in wrong]
     # Two arms of a union complain twice about one value.
     raise TranscriptError("\n".join(dict.fromkeys(lines)))
 
 
-def _read_all(folder: Traversable | Path) -> dict[str, Transcript]:
+def _read_all(folder: Traversable | Path, shown: str) -> dict[str, Transcript]:
     found: dict[str, Transcript] = {}
     problems: list[str] = []
     for entry in sorted(folder.iterdir(), key=lambda one: one.name):
         if not entry.name.endswith(".toml"):
             continue
-        source = f"transcripts/{entry.name}"
+        source = f"{shown}/{entry.name}"
         try:
             transcript = read(entry.read_text("utf-8"), source=source)
         except UnicodeDecodeError:

@@ -88,6 +88,19 @@ def test_a_row_that_an_earlier_one_shadows_is_found(stage: Stage) -> None:
     assert [lie.mend for lie in lies] == ["judgements[1]"]
 
 
+def test_a_row_in_the_shadow_of_one_that_ends_grants_is_found(stage: Stage) -> None:
+    """Where the server is in trouble the first one is not for an answer; that gives the second no say."""
+    words = {"member": "error_description", "contains": "client"}
+    rows = [
+        row(code="invalid_request", outcome="grant_rejected"),
+        row(code="invalid_request", where=words, outcome="client_misconfigured"),
+    ]
+
+    _, lies = stage.tried(definition_of("acme", acme(judgements=rows)))
+
+    assert [lie.mend for lie in lies] == ["judgements[1]"]
+
+
 def test_a_row_that_an_earlier_one_shadows_for_one_status_is_none(stage: Stage) -> None:
     """The special case first, then the rule: both have their say."""
     rows = [

@@ -86,3 +86,13 @@ def test_all_files_are_complained_about_at_once(tmp_path: Path) -> None:
 
     with pytest.raises(TranscriptError, match=r"acme\.toml(.|\n)*else\.toml"):
         in_folder(tmp_path)
+
+
+def test_a_folder_of_ones_own_is_named_in_full_and_each_mistake_is_said_once(tmp_path: Path) -> None:
+    """Exchanges that cannot be read are not said to be missing as well."""
+    (tmp_path / "acme.toml").write_text(GOOD.replace("status = ", "stauts = "), "utf-8")
+
+    with pytest.raises(TranscriptError) as caught:
+        in_folder(tmp_path)
+    lines = str(caught.value).splitlines()
+    assert all(line.startswith(f"{tmp_path}/acme.toml: exchange 1") for line in lines), lines
