@@ -14,6 +14,7 @@ from domain.token import TokenKind
 from providers.patterns import read
 from providers.toml_values import (
     AskingHeaders,
+    BetweenPattern,
     CapturingPattern,
     Codes,
     PatternText,
@@ -187,11 +188,11 @@ class FromCallback(Table):
 
     Attributes:
         parameter: Its name.
-        pattern: What it looks like, with one group, the value; None: the whole of it is the value.
+        pattern: Plain text around one ``(.+)``, the value; None: the whole of it is the value.
     """
 
     parameter: Word
-    pattern: CapturingPattern | None = None
+    pattern: BetweenPattern | None = None
 
 
 def _parameter(value: object) -> object:

@@ -31,6 +31,9 @@ _WHERE: Final = (
 #: Braces of templates. One with a space on its inner side is itself, as query languages write them.
 _BRACES: Final = re.compile(r"\{(?! )([^{}]*)\}|\{(?! )|(?<! )\}")
 _OTHERWISE: Final = "no other braces without a space inside them, as in { id }"
+#: Plain text, with \\. or [.] for a dot, around one group of anything.
+_PLAIN: Final = r"(?:[^\\.^$*+?{}\[\]|()]|\\[./-]|\[\.\])*"
+_BETWEEN: Final = re.compile(rf"{_PLAIN}\(\.\+\){_PLAIN}")
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 
@@ -127,6 +130,13 @@ def _capturing(value: str) -> str:
     return value
 
 
+def _between(value: str) -> str:
+    """Take plain text around one ``(.+)``: what is compared with it comes by a browser, and may be long."""
+    if not _BETWEEN.fullmatch(value):
+        raise ValueError(r"must be plain text around one (.+), the value, such as https://accounts\.(.+)")
+    return value
+
+
 def _scope(value: str) -> str:
     if any(character <= " " or character == "," for character in value):
         raise ValueError("must be one scope, without spaces or commas")
@@ -194,6 +204,7 @@ RevokeTemplate = Annotated[str, AfterValidator(_revoke_template)]
 VariableName = Annotated[str, Field(pattern=rf"^{_NAME}$")]
 PatternText = Annotated[str, Field(min_length=1), AfterValidator(_pattern)]
 CapturingPattern = Annotated[str, AfterValidator(_capturing)]
+BetweenPattern = Annotated[str, AfterValidator(_between)]
 KnownScope = Annotated[str, Field(min_length=1), AfterValidator(_known_scope)]
 Headers = Annotated[dict[str, str], AfterValidator(_headers)]
 AskingHeaders = Annotated[dict[str, str], AfterValidator(_asking_headers)]

@@ -93,6 +93,18 @@ def shop(**changes: Any) -> dict[str, Any]:
         ),
         (shop(from_answer={"member": "a"}), "variables.shop", "is needed for token_url before it can"),
         (
+            shop(from_callback={"parameter": "a", "pattern": "((a+)+)b"}),
+            "variables.shop.from_callback.pattern",
+            "plain text around one (.+)",
+        ),
+        (
+            shop(from_callback={"parameter": "a", "pattern": "https://acme.example"}),
+            "variables.shop.from_callback.pattern",
+            "plain text around one (.+)",
+        ),
+        (shop(from_callback={"parametre": "a"}), "variables.shop.from_callback.parameter", "is required"),
+        (shop(from_callback=7), "variables.shop.from_callback", "must be a table"),
+        (
             shop(from_callback="realmId") | {"authorize_url": "https://{shop}.acme.example/"},
             "variables.shop",
             "is needed for authorize_url before it can be learned",
