@@ -22,6 +22,8 @@ from providers.definition import ProviderDefinition
 from providers.http import WireAnswer
 from providers.refusals import Reading
 from providers.requests import NO_METADATA, PreparedCall, asking
+from providers.toml_values import VARIABLE
+from providers.url_templates import names_in
 from providers.vocabulary import AccountSource, Endpoint
 
 #: What `connections.account_id` takes.
@@ -131,13 +133,22 @@ def account_of(
             return None if identity is None else Account(identity, shown)
         case AccountSource.VARIABLE:
             # Of the URL that was asked, whatever else came with the browser.
-            name = definition.account.id
-            value = metadata.get(name)
-            identity = _shown(definition.variables[name].default if value is None else value, tuple(secrets))
+            identity = _shown(_filled(definition, definition.account.id, metadata), tuple(secrets))
             return None if identity is None else Account(identity)
         case AccountSource.REQUEST:
             return None
     return account_in(definition, document, secrets=secrets)
+
+
+def _filled(definition: ProviderDefinition, template: str, metadata: Mapping[str, object]) -> str | None:
+    """Return a text with the variables that the URLs were filled with; None where one has no value."""
+    values: dict[str, object] = {}
+    for name in names_in(template):
+        given = metadata.get(name)
+        values[name] = definition.variables[name].default if given is None else given
+    if None in values.values():
+        return None
+    return VARIABLE.sub(lambda match: str(values[match.group(1)]), template)
 
 
 def claims_of(

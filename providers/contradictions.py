@@ -185,9 +185,13 @@ def _of_variables(it: ProviderDefinition) -> Iterator[Problem]:
         for name in names_in(url):
             used.setdefault(name, []).append(key)
     elsewhere = {it.tenant_field, *it.metadata_fields.values()}
-    by_variable = it.account is not None and it.account.source is AccountSource.VARIABLE
-    if it.account is not None and by_variable and it.account.id not in it.variables:
-        yield "account.id", f"{it.account.id!r} is none of the variables; declare it, or name another"
+    if it.account is not None and it.account.source is AccountSource.VARIABLE:
+        names = names_in(it.account.id)
+        if not names or not set(names) <= set(it.variables):
+            yield (
+                "account.id",
+                'must be a text with declared variables in braces, such as "{shop}.acme.example"',
+            )
     for name, variable in it.variables.items():
         key = f"variables.{name}"
         if name in RESERVED:

@@ -117,7 +117,7 @@ class Account(_Asking):
         source: ``from`` in TOML: a request of its own, the code exchange's answer, its id_token's claims, the
             authorization callback, or a variable of the URLs.
         url: Where to ask; only where a request is made.
-        id: Dotted path of what tells accounts apart, the callback's parameter, or the variable.
+        id: Dotted path of what tells accounts apart, the callback's parameter, or a text with variables.
         label: Dotted path of what people see; None: nothing.
     """
 

@@ -23,6 +23,7 @@ DATED: Final[Mapping[str, str]] = {"date": format_datetime(SENT, usegmt=True)}
 #: Who the made-up user is.
 ACCOUNT_ID: Final = "made-up-4711"
 ACCOUNT_LABEL: Final = "rose@made-up.example"
+_BRACES: Final = re.compile(r"\{([a-z0-9_]+)\}")
 _GROUP: Final = re.compile(r"\((?!\?)[^()]*\)")
 
 
@@ -76,7 +77,7 @@ def account_id(definition: ProviderDefinition) -> str:
         if account.source is AccountSource.CALLBACK and back is not None and back.parameter == account.id:
             return telling(back.pattern, value_of(variable))
     if account.source is AccountSource.VARIABLE:
-        return value_of(definition.variables[account.id])
+        return _BRACES.sub(lambda match: value_of(definition.variables[match.group(1)]), account.id)
     return ACCOUNT_ID
 
 

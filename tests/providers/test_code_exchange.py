@@ -293,7 +293,7 @@ def test_the_account_is_the_variable_that_was_asked() -> None:
             **AUTHORIZE,
             token_url=server.url("/{shop}"),
             variables={"shop": SHOP},
-            account={"from": "variable", "id": "shop"},
+            account={"from": "variable", "id": "{shop}.acme.example"},
         )
         found = ProviderClient(wire).exchange_code(
             exchange(definition, shop="rose"),
@@ -303,7 +303,7 @@ def test_the_account_is_the_variable_that_was_asked() -> None:
         )
     wire.close()
 
-    assert found.account == Account("rose")
+    assert found.account == Account("rose.acme.example")
     assert found.metadata == {}
 
 

@@ -138,7 +138,12 @@ def account(**changes: Any) -> dict[str, Any]:
         (account(**{"from": "answer"}), "account.url", 'has no meaning with from = "answer"'),
         (account(**{"from": "callback", "url": None, "bearer": False}), "account.bearer", "has no meaning"),
         (account(bearer=False), "account", "must send the token exactly once"),
-        (account(**{"from": "variable", "url": None}), "account.id", "is none of the variables"),
+        (account(**{"from": "variable", "url": None}), "account.id", "declared variables in braces"),
+        (
+            account(**{"from": "variable", "url": None, "id": "{shop}"}),
+            "account.id",
+            "declared variables in braces",
+        ),
         (account(**{"from": "variable", "url": None, "label": "x"}), "account.label", "has no meaning"),
         (revoke(auth="body", body={"t": "{token}"}, method="GET"), "revoke.auth", "into a body"),
         (
