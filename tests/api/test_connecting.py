@@ -49,6 +49,21 @@ def test_every_dialect_connects(world: World, user: str, provider_id: str) -> No
     assert row["metadata"] == label
 
 
+def test_a_status_tells_how_long_a_new_grant_lives(world: World, user: str) -> None:
+    """Where the definition knows the life of its refresh tokens, a status has their end from the first
+    moment."""
+    world.connect("window", user, shop="window", plan="pro")
+    known = world.api.get("/oauth/window/status", params={"user_id": user}).json()
+    world.connect("strict", user)
+    unknown = world.api.get("/oauth/strict/status", params={"user_id": user}).json()
+
+    lives = datetime.fromisoformat(known["refresh_expires_at"]) - datetime.fromisoformat(
+        known["connected_at"]
+    )
+    assert timedelta(days=59) < lives <= timedelta(days=60)
+    assert (unknown["refresh_expires_at"], unknown["dies_at"]) == (None, None)
+
+
 def test_a_new_grant_remembers_when_its_refresh_token_dies(world: World, user: str) -> None:
     """The definition's sixty days count from the consent, where the answer names no other life."""
     world.connect("window", user, shop="window", plan="basic")
