@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from anyio import to_thread
 from fastapi import FastAPI
 from pydantic import SecretStr
+from starlette.types import ASGIApp
 
 from api import connecting, connections, devices, health, problems
 from api.authentication import Keys
@@ -18,7 +19,7 @@ from services.wiring import Services
 _DESCRIPTION = "Connects users' accounts at OAuth providers, and keeps the grants evergreen."
 
 
-def make(services: Services, face: Face, *, admin_key: SecretStr | None, threads: int) -> FastAPI:
+def make(services: Services, face: Face, *, admin_key: SecretStr | None, threads: int) -> ASGIApp:
     """Return the application.
 
     Args:
@@ -38,6 +39,8 @@ def make(services: Services, face: Face, *, admin_key: SecretStr | None, threads
         # The pages of the documentation would load scripts from elsewhere; the document itself is served.
         docs_url=None,
         redoc_url=None,
+        # A path with a slash too many would be redirected to whichever host the request names.
+        redirect_slashes=False,
         lifespan=running,
     )
     app.state.services = services
@@ -46,5 +49,5 @@ def make(services: Services, face: Face, *, admin_key: SecretStr | None, threads
     problems.install(app)
     for routes in (connecting.router, devices.router, connections.router, health.router):
         app.include_router(routes)
-    app.add_middleware(Headers, secure=face.secure)
-    return app
+    # Around everything, so that the answer to a bug of ours has them too.
+    return Headers(app, secure=face.secure)
