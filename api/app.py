@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 from pydantic import SecretStr
 from starlette.types import ASGIApp
@@ -25,7 +25,7 @@ def make(services: Services, face: Face, *, admin_key: SecretStr | None, threads
     Args:
         face: Where browsers reach it.
         admin_key: May do everything; None: no key is known, and nothing that asks for one works.
-        threads: How many requests are worked on at once; the services' pools are sized by it.
+        threads: How many requests are worked on at once.
     """
 
     @asynccontextmanager
@@ -46,6 +46,8 @@ def make(services: Services, face: Face, *, admin_key: SecretStr | None, threads
     app.state.services = services
     app.state.face = face
     app.state.keys = Keys(admin_key)
+    # Threads of their own: people who wait for slow providers must not make the process look dead.
+    app.state.watchers = CapacityLimiter(2)
     problems.install(app)
     for routes in (connecting.router, devices.router, connections.router, health.router):
         app.include_router(routes)

@@ -77,7 +77,10 @@ _PAGES: Final = {
     Failure.UNAVAILABLE: (
         503,
         "{name} cannot be reached at the moment",
-        ("Please try again in a few minutes.", _UNCHANGED),
+        (
+            _UNCHANGED,
+            "Wait a few minutes. Then go back to the app that sent you, and start connecting {name} again.",
+        ),
     ),
     Failure.REFUSED: (
         502,

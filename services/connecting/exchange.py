@@ -38,6 +38,7 @@ from providers.device import (
 from providers.requests import PreparedCall
 from services.admission import Admission, Denied
 from services.connecting.outcomes import Failure
+from services.connecting.places import Places
 from services.providers import ReadyProvider
 from services.scopes import Scope
 from storage.flows import Flow
@@ -106,6 +107,7 @@ class Exchange:
         self._admission = admission
         self._clock = clock
         self._sleep = sleep
+        self._places = Places()
 
     def code(
         self,
@@ -258,13 +260,21 @@ class Exchange:
             # Outside of the share: whoever waits holds nothing.
             waited = timedelta(seconds=self._clock() - began)
             if isinstance(gate, Denied):
-                if gate.retry_at is not None or waited >= PATIENCE:
+                if gate.retry_at is not None or waited >= PATIENCE or not self._pause(provider):
                     return Refusal(Failure.UNAVAILABLE, gate.code)
-            elif failure is not None and (
+                continue
+            if failure is not None and (
                 not isinstance(failure, again) or tries >= TRIES or waited >= AGAIN_WITHIN
             ):
                 return _refusal(provider, failure)
             self._sleep(_PAUSE)
+
+    def _pause(self, provider: ReadyProvider) -> bool:
+        """Wait a moment for a slot; False, at once, where too many wait for this provider already."""
+        with self._places.one(provider.scope.pace) as place:
+            if place:
+                self._sleep(_PAUSE)
+        return place
 
 
 def _unpaced(provider: ReadyProvider) -> Scope:

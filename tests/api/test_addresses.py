@@ -3,10 +3,12 @@ words."""
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import Any, cast
 
 import anyio
+import anyio.lowlevel
 import httpx2
 import pytest
 from fastapi import Request
@@ -15,6 +17,7 @@ from starlette.types import ASGIApp
 from api.app import make
 from api.parameters import once
 from services.connecting import Face
+from services.connecting.outcomes import Failure, Finished
 from tests.api.browser import Browser
 from tests.api.world import World
 
@@ -80,17 +83,19 @@ def test_a_parameter_that_comes_twice_is_no_wish(world: World, user: str, more: 
     assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
 
 
-def failing() -> ASGIApp:
-    """Make an application whose services have a bug."""
+class Desk:
+    """Knows one provider."""
 
-    class Desk:
-        catalogue = ("strict",)
+    catalogue = ("strict",)
 
-        def display_name(self, provider_id: str) -> str:
-            return provider_id.title()
+    def display_name(self, provider_id: str) -> str:
+        return provider_id.title()
 
-    services: Any = SimpleNamespace(desk=Desk())
-    return make(services, Face("http://127.0.0.1:1"), admin_key=None, threads=1)
+
+def failing(**services: object) -> ASGIApp:
+    """Make an application whose services have a bug, but for those that are given."""
+    wired: Any = SimpleNamespace(desk=Desk(), **services)
+    return make(wired, Face("http://127.0.0.1:1"), admin_key=None, threads=1)
 
 
 @pytest.mark.parametrize("route", ["begin", "callback"])
@@ -107,3 +112,40 @@ def test_a_bug_shows_a_person_a_page(route: str) -> None:
     assert "start connecting Strict again" in page.text
     assert "internal_error" in page.text
     assert page.headers["referrer-policy"] == "no-referrer"
+
+
+def test_whoever_watches_is_answered_while_everybody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readiness is found out by threads of its own: people who wait for a slow provider must not make the
+    process look dead."""
+    monkeypatch.setattr("api.health.readiness", lambda _: {"postgres": "ok", "redis": "ok"})
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> Finished:
+        began.set()
+        assert go_on.wait(30)
+        return Finished("strict", "Strict", Failure.UNAVAILABLE)
+
+    app = failing(connecting=SimpleNamespace(leaving=SimpleNamespace(open=slow)))
+
+    async def ask() -> list[int]:
+        statuses = []
+        limiter = anyio.to_thread.current_default_thread_limiter()
+        limiter.total_tokens = 1
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:1") as client:
+
+            async def wait() -> None:
+                statuses.append((await client.get("/oauth/strict/begin")).status_code)
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(wait)
+                while not began.is_set():
+                    await anyio.lowlevel.checkpoint()
+                try:
+                    with anyio.fail_after(20):
+                        statuses.append((await client.get("/readyz")).status_code)
+                finally:
+                    go_on.set()
+        return statuses
+
+    assert anyio.run(ask) == [200, 503]
