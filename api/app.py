@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Request
 from pydantic import SecretStr
+from starlette.types import ASGIApp
 
 from api import connecting, connections, devices, events, health, problems
 from api.authentication import Keys
@@ -18,13 +19,13 @@ from services.wiring import Services
 _DESCRIPTION = "Connects users' accounts at OAuth providers, and keeps the grants evergreen."
 
 
-def make(services: Services, face: Face, *, admin_key: SecretStr | None, threads: int) -> FastAPI:
+def make(services: Services, face: Face, *, admin_key: SecretStr | None, threads: int) -> ASGIApp:
     """Return the application.
 
     Args:
         face: Where browsers reach it.
         admin_key: May do everything; None: no key is known, and nothing that asks for one works.
-        threads: How many requests are worked on at once; the services' pools are sized by it.
+        threads: How many requests are worked on at once.
     """
 
     @asynccontextmanager
@@ -38,17 +39,21 @@ def make(services: Services, face: Face, *, admin_key: SecretStr | None, threads
         # The pages of the documentation would load scripts from elsewhere; the document itself is served.
         docs_url=None,
         redoc_url=None,
+        # A path with a slash too many would be redirected to whichever host the request names.
+        redirect_slashes=False,
         lifespan=running,
     )
     app.state.services = services
     app.state.face = face
     app.state.keys = Keys(admin_key)
+    # Threads of their own: people who wait for slow providers must not make the process look dead.
+    app.state.watchers = CapacityLimiter(2)
     problems.install(app)
     for routes in (connecting.router, devices.router, connections.router, health.router):
         app.include_router(routes)
     app.include_router(events.router(lambda request: _services(request).events))
-    app.add_middleware(Headers, secure=face.secure)
-    return app
+    # Around everything, so that the answer to a bug of ours has them too.
+    return Headers(app, secure=face.secure)
 
 
 def _services(request: Request) -> Services:

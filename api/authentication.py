@@ -33,7 +33,7 @@ def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
-def with_key(request: Request) -> None:
+async def with_key(request: Request) -> None:
     """Let a request pass that carries a key (RFC 6750 §2.1).
 
     Raises:

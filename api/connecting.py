@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from api import pages
 from api.authentication import WithKey
 from api.context import TheFace, TheServices
-from api.parameters import OfAccount, ProviderId, UserId
+from api.parameters import AnyText, OfAccount, ProviderId, UserId, once
 from api.problems import Problem
 from domain.errors import ConfigurationError, ServiceUnavailable
 from services.connecting.asking import Wish
@@ -62,12 +62,16 @@ def ask(
 
     Further query parameters are values of the definition's URL variables, such as `shop`.
     """
+    given, repeated = once(request)
+    if repeated:
+        # Whoever puts a link's address together from others' texts must not be talked into another user.
+        raise Problem(422, "request_invalid", f"{', '.join(sorted(repeated))[:200]}: given more than once")
     wish = Wish(
         user_id=user_id,
         account_id=account_id,
         scopes=None if scopes is None else tuple(scopes.split()),
         redirect_to=redirect_to,
-        variables={name: value for name, value in request.query_params.items() if name not in _OWN},
+        variables={name: value for name, value in given.items() if name not in _OWN},
     )
     link = services.connecting.asking.link(provider_id, wish, face)
     return ConnectLink(connect_url=link.url, expires_at=link.expires_at)
@@ -75,12 +79,14 @@ def ask(
 
 @router.get("/oauth/{provider_id}/begin", response_class=HTMLResponse)
 def begin(
-    provider_id: ProviderId,
+    provider_id: AnyText,
     services: TheServices,
     face: TheFace,
     link: str = "",
 ) -> Response:
     """Open a connect link: bind the browser by a cookie, and send it to the provider."""
+    if provider_id not in services.desk.catalogue:
+        return pages.nowhere()
     try:
         departure = services.connecting.leaving.open(provider_id, link, face)
     except (ServiceUnavailable, ConfigurationError) as error:
@@ -94,14 +100,12 @@ def begin(
 
 
 @router.get("/oauth/{provider_id}/callback", response_class=HTMLResponse)
-def callback(request: Request, provider_id: ProviderId, services: TheServices, face: TheFace) -> Response:
+def callback(request: Request, provider_id: AnyText, services: TheServices, face: TheFace) -> Response:
     """Finish a connection: the provider sends the user's browser here."""
     if provider_id not in services.desk.catalogue:
-        raise Problem(404, "unknown_provider", "No provider definition has this id.")
-    given = request.query_params.multi_items()
-    names = [name for name, _ in given]
+        return pages.nowhere()
     # RFC 6749 §3.1: none may come more than once; of such a one nothing is taken.
-    parameters = {name: value for name, value in given if names.count(name) == 1}
+    parameters, _ = once(request)
     try:
         finished = services.connecting.returning.finish(
             provider_id, Callback(parameters, request.cookies), face

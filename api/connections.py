@@ -20,7 +20,13 @@ router = APIRouter(tags=["connections"])
 
 
 class ConnectionStatus(BaseModel):
-    """A connection without anything secret. Instants are UTC."""
+    """A connection without anything secret. Instants are UTC.
+
+    Attributes:
+        expires_at: When the access token does; null: unknown or never.
+        refresh_expires_at: When the refresh token does unless it is used or renewed before; null as above.
+        dies_at: When the grant ends although it is refreshed; null: not known to.
+    """
 
     id: str
     user_id: str
@@ -32,6 +38,8 @@ class ConnectionStatus(BaseModel):
     metadata: dict[str, Any]
     connected_at: datetime
     expires_at: datetime | None
+    refresh_expires_at: datetime | None
+    dies_at: datetime | None
     last_refreshed_at: datetime | None
     last_verified_at: datetime | None
     last_error_code: str | None
@@ -114,7 +122,8 @@ def disconnect(
 
 
 def chosen(services: Services, provider_id: str, user_id: str, account_id: str | None) -> ConnectionSummary:
-    """Return the connection that a caller means.
+    """Return the connection that a caller means: without an account, the one without a name, else the only
+    one.
 
     Raises:
         Problem: 404 where there is none, 409 where there are several and no account is named.
@@ -128,7 +137,8 @@ def chosen(services: Services, provider_id: str, user_id: str, account_id: str |
     ]
     # One that has ended is meant only where there is no other.
     living = [connection for connection in found if connection.status != "disconnected"] or found
-    if len(living) > 1:
+    if len(living) > 1 and living[0].account_id:
+        # The one without a name would have come first.
         accounts = ", ".join(repr(connection.account_id) for connection in living)
         raise Problem(
             409, "account_needed", f"The user has several accounts there; name one by account_id: {accounts}."
@@ -154,6 +164,8 @@ def _shown(connection: ConnectionSummary) -> ConnectionStatus:
         metadata=dict(connection.metadata),
         connected_at=connection.connected_at,
         expires_at=connection.expires_at,
+        refresh_expires_at=connection.refresh_expires_at,
+        dies_at=connection.dies_at,
         last_refreshed_at=connection.last_refreshed_at,
         last_verified_at=connection.last_verified_at,
         last_error_code=connection.last_error_code,

@@ -10,12 +10,13 @@ from services.connecting import Face
 from services.wiring import Services
 
 
-def _services(request: Request) -> Services:
+# Coroutines: what is found at once needs no thread, and must not wait for one.
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
 
-def _face(request: Request) -> Face:
+async def _face(request: Request) -> Face:
     face: Face = request.app.state.face
     return face
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from anyio import to_thread
+from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
 from api.context import TheServices
@@ -18,8 +19,8 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz")
-def readyz(services: TheServices) -> Response:
+async def readyz(request: Request, services: TheServices) -> Response:
     """Say whether Postgres and Redis answer; 503 where one does not."""
-    found = readiness(services)
+    found = await to_thread.run_sync(readiness, services, limiter=request.app.state.watchers)
     ready = all(word == "ok" for word in found.values())
     return JSONResponse({"status": "ok" if ready else "unavailable", **found}, 200 if ready else 503)

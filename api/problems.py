@@ -11,7 +11,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse
 
+from api import pages
 from domain.errors import ConfigurationError, ServiceUnavailable
 from services.connecting import CannotConnect
 
@@ -91,9 +93,13 @@ def install(app: FastAPI) -> None:
         return Problem(error.status_code, code, str(error.detail), headers=error.headers).response()
 
     @app.exception_handler(Exception)
-    async def _bug(_request: Request, error: Exception) -> Response:
+    async def _bug(request: Request, error: Exception) -> Response:
         # The server logs it with its traceback as it is raised on.
         log.error("request_failed", error=type(error).__name__)
+        if getattr(request.scope.get("route"), "response_class", None) is HTMLResponse:
+            # A person looks at it.
+            name = request.app.state.services.desk.display_name(request.path_params.get("provider_id", ""))
+            return pages.away(name, bug=True)
         return Problem(500, "internal_error", "Evergrant has a bug here; its log tells more.").response()
 
 

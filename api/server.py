@@ -6,14 +6,14 @@ import signal
 from typing import Final, NoReturn
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 #: Requests under way when the process is asked to stop may finish: an exchange, an account's request, a
 # commit.
 GRACE_SECONDS: Final = 60
 
 
-def serve(app: FastAPI, *, host: str, port: int) -> None:
+def serve(app: ASGIApp, *, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT, and leave by `SystemExit` with status 0 then."""
     # When it has ended, uvicorn raises the signal anew for whoever was to hear it before.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from starlette.responses import HTMLResponse
 
 from api.headers import POLICY
-from api.pages.words import Words, of_absence, of_ending
+from api.pages.words import Words, of_absence, of_ending, of_nowhere
 from services.connecting.outcomes import Finished
 
 _STYLE: Final = """
@@ -46,9 +46,18 @@ def finished(ended: Finished) -> HTMLResponse:
     return _page(words, back=back)
 
 
-def away(display_name: str) -> HTMLResponse:
-    """Return the page for when we cannot work at the moment."""
-    return _page(of_absence(display_name), back=None)
+def away(display_name: str, *, bug: bool = False) -> HTMLResponse:
+    """Return the page for when we cannot work at the moment.
+
+    Args:
+        bug: It is not something that we wait for, but a mistake of ours.
+    """
+    return _page(of_absence(display_name, bug=bug), back=None)
+
+
+def nowhere() -> HTMLResponse:
+    """Return the page for addresses of a provider that is none of ours."""
+    return _page(of_nowhere(), back=None)
 
 
 def _page(words: Words, *, back: str | None) -> HTMLResponse:

@@ -77,7 +77,10 @@ _PAGES: Final = {
     Failure.UNAVAILABLE: (
         503,
         "{name} cannot be reached at the moment",
-        ("Please try again in a few minutes.", _UNCHANGED),
+        (
+            _UNCHANGED,
+            "Wait a few minutes. Then go back to the app that sent you, and start connecting {name} again.",
+        ),
     ),
     Failure.REFUSED: (
         502,
@@ -94,10 +97,11 @@ _PAGES: Final = {
         "You signed in to another {name} account",
         (
             (
-                "This link is for an account that is connected already. Sign out at {name}, or choose that "
-                "account there, and try again."
+                "This link is for one account alone, and you agreed as another. Sign out at {name}, or "
+                "choose the right account there, and try again."
             ),
             _UNCHANGED,
+            _AGAIN,
         ),
     ),
     Failure.EXPIRED_DEVICE: (410, "That took too long", (_UNCHANGED, _AGAIN)),
@@ -109,7 +113,7 @@ def of_ending(ended: Finished) -> Words:
     name = ended.display_name
     if ended.failure is not None:
         status, title, paragraphs = _PAGES[ended.failure]
-        code = str(ended.failure) if ended.code is None else f"{ended.failure}: {ended.code}"
+        code = str(ended.failure) if ended.code in (None, ended.failure) else f"{ended.failure}: {ended.code}"
         return Words(
             status,
             False,
@@ -127,10 +131,10 @@ def of_ending(ended: Finished) -> Words:
     return Words(200, True, f"{name} is connected{whose}", ("You can close this page.",))
 
 
-def of_absence(display_name: str) -> Words:
-    """Return the words for when our own database is away."""
+def of_absence(display_name: str, *, bug: bool) -> Words:
+    """Return the words for when our own database is away, or our own code fails."""
     return Words(
-        503,
+        500 if bug else 503,
         False,
         "We cannot finish this at the moment",
         (
@@ -139,5 +143,20 @@ def of_absence(display_name: str) -> Words:
                 "again from the app that sent you."
             ),
         ),
-        code="unavailable",
+        code="internal_error" if bug else "unavailable",
+    )
+
+
+def of_nowhere() -> Words:
+    """Return the words for an address of a provider that is none of ours."""
+    return Words(
+        404,
+        False,
+        "This address leads nowhere",
+        (
+            "It may have been cut off or changed on its way.",
+            _UNCHANGED,
+            "Go back to the app that sent you, and start again.",
+        ),
+        code="unknown_provider",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Final
 
@@ -19,6 +19,9 @@ from simulator.client import SimulatorError
 
 #: How long a fault on the wire waits for requests.
 WIRE_SECONDS: Final = 8.0
+#: How much longer one stroke of it waits where none was met: on a slow machine, or in the middle of an outage
+#: of ours, few requests are made in so many seconds, and a campaign that nothing strikes shows nothing.
+LONGER_SECONDS: Final = 30.0
 
 Act = Callable[[Strike, Random], dict[str, object]]
 
@@ -81,10 +84,35 @@ class Director:
             # What nobody met by then is taken back: faults that pile up at a provider that is held back would
             # strike every one of its probes, and its outage would be as long as the queue.
             time.sleep(WIRE_SECONDS)
+            unmet = self._unmet(queued)
             client.clear_faults(*(fault_id for fault_id, _ in queued.values()))
+            did: dict[str, object] = {dialect: most for dialect, (_, most) in queued.items()}
+            if unmet:
+                did["once_more_at"] = self._stroke(wire_faults.one_stroke(strike.kind, dice))
         except SimulatorError as error:
             raise Skipped(str(error)) from error
-        return {dialect: most for dialect, (_, most) in queued.items()}
+        return did
+
+    def _unmet(self, queued: Mapping[str, list[int]]) -> bool:
+        """Say whether no request has met any of these faults."""
+        waiting = self._waiting()
+        return all(waiting.get(fault_id) == most for fault_id, most in queued.values())
+
+    def _stroke(self, order: Mapping[str, object]) -> object:
+        """Queue one stroke until a request meets it, or for `LONGER_SECONDS`; give where."""
+        client = self._world.simulator.client
+        fault = client.fault(**order)  # type: ignore[arg-type]  # the kind is a str
+        fault_id = int(fault["fault_id"])
+        until = time.monotonic() + LONGER_SECONDS
+        while fault_id in self._waiting() and time.monotonic() < until:
+            time.sleep(0.5)
+        client.clear_faults(fault_id)
+        return order["dialect"]
+
+    def _waiting(self) -> dict[int, int]:
+        """Return how many strokes of each fault wait at the simulator, by its id."""
+        listed = self._world.simulator.client.faults()
+        return {int(fault["fault_id"]): int(fault["remaining"]) for fault in listed}
 
     def _disk_full(self, strike: Strike, dice: Random) -> dict[str, object]:
         """Fill the spool's disk while Postgres is away."""

@@ -62,3 +62,9 @@ def orders(kind: str, dice: Random, *, sparing: bool) -> list[dict[str, object]]
             }
         )
     return made
+
+
+def one_stroke(kind: str, dice: Random) -> dict[str, object]:
+    """Return an order that strikes the next request, where it costs no grant, and is a sure one."""
+    return {**_ORDERS[kind], "dialect": DIALECTS["window"], "count": 1, "probability": 1.0,
+            "seed": dice.getrandbits(31)}  # fmt: skip

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from domain.connecting import united
 from domain.provider import GrantKind
@@ -18,6 +20,9 @@ from services.connecting.links import LIFETIME, Link, Links
 from services.connecting.outcomes import CannotConnect
 from services.providers import ProviderDesk, ReadyProvider
 from storage.connections import ConnectionStore, ConnectionSummary
+
+#: RFC 6749 §3.3, without the comma, which separates scopes at some providers.
+_SCOPE: Final = re.compile(r"[\x21\x23-\x2b\x2d-\x5b\x5d-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +150,12 @@ def _scopes(
 ) -> tuple[str, ...]:
     """Return what was wished for, and what the connection has already: a new grant must not lose it."""
     asked = definition.scopes if wish.scopes is None else wish.scopes
+    if wish.scopes is not None and not (asked and all(map(_SCOPE.fullmatch, asked))):
+        raise CannotConnect(
+            "scope_wrong",
+            "scopes: must be one scope or several, of printable ASCII characters without comma, quote and "
+            "backslash; leave it out to ask for the definition's",
+        )
     known = definition.known_scopes
     if known and (lacking := [scope for scope in asked if not known_scope(scope, known)]):
         raise CannotConnect(
@@ -180,5 +191,6 @@ def _problems(definition: ProviderDefinition, values: Mapping[str, str]) -> Iter
             example = "" if variable.example is None else f", such as {variable.example}"
             yield f"{name}: {variable.help or 'a part of the provider URLs'}{example}"
     for name in definition.required_metadata:
-        if name not in definition.variables and not values.get(name, "").strip():
-            yield f"{name}: {definition.id} needs it to refresh"
+        value = values.get(name, "")
+        if name not in definition.variables and not (value.strip() and value.isprintable()):
+            yield f"{name}: {definition.id} needs it to refresh, in printable characters"

@@ -17,7 +17,8 @@ import structlog
 
 from domain.errors import SealBroken
 from services.connecting.asking import Asking, Wish
-from services.connecting.exchange import Exchange, Refusal, StillPending
+from services.connecting.calling import Refusal
+from services.connecting.exchange import Exchange, StillPending
 from services.connecting.landing import Landing
 from services.connecting.outcomes import CannotConnect, Failure
 from services.providers import ProviderDesk, ReadyProvider

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
 from pydantic import SecretStr
 
 from domain.errors import (
-    ClientMisconfigured,
     ConfigurationError,
     GrantRejected,
     NotSent,
@@ -37,22 +36,15 @@ from providers.device import (
 )
 from providers.requests import PreparedCall
 from services.admission import Admission, Denied
+from services.connecting.calling import Calls, Refusal, unpaced
 from services.connecting.outcomes import Failure
 from services.providers import ReadyProvider
-from services.scopes import Scope
 from storage.flows import Flow
 
 log = structlog.get_logger(__name__)
 
 #: Total time of one call, while somebody looks at a browser.
 DEADLINE: Final = timedelta(seconds=15)
-#: How long a slot is waited for.
-PATIENCE: Final = timedelta(seconds=3)
-#: How often a call that did nothing is made, and until when another one is begun.
-TRIES: Final = 3
-AGAIN_WITHIN: Final = timedelta(seconds=8)
-_PAUSE: Final = 0.25
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +61,6 @@ class Exchanged:
     began_at: datetime
     account: Account | None
     variables: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """The provider gave nothing. `code` is its own word, or ours; never free text.
-
-    Attributes:
-        ours: It refuses our app, and so everybody.
-    """
-
-    failure: Failure
-    code: str
-    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +84,7 @@ class Exchange:
         self._client = client
         self._admission = admission
         self._clock = clock
-        self._sleep = sleep
+        self._calls = Calls(admission, clock=clock, sleep=sleep)
 
     def code(
         self,
@@ -145,7 +124,7 @@ class Exchange:
                 began_at,
             )
 
-        done = self._call(provider, exchange, (NotSent, Transient))
+        done = self._calls.make(provider, exchange, (NotSent, Transient))
         if isinstance(done, Refusal):
             return done
         connected, began_at = done
@@ -164,7 +143,9 @@ class Exchange:
             return Refusal(Failure.UNAVAILABLE, "not_connectable")
         # Nothing is begun by it for the person, so that it may be asked again whatever happened.
         again = (NotSent, Transient, OutcomeUnknown)
-        return self._call(provider, lambda: self._client.authorize_device(prepared, deadline=DEADLINE), again)
+        return self._calls.make(
+            provider, lambda: self._client.authorize_device(prepared, deadline=DEADLINE), again
+        )
 
     def poll(
         self, provider: ReadyProvider, flow: Flow, device_code: SecretStr
@@ -196,7 +177,7 @@ class Exchange:
     def _polled(
         self, provider: ReadyProvider, prepared: PreparedCall, began_at: datetime
     ) -> Connected | StillPending:
-        with self._admission.admit(_unpaced(provider)) as gate:
+        with self._admission.admit(unpaced(provider)) as gate:
             if isinstance(gate, Denied):
                 return StillPending()
             polled = self._client.poll_device(prepared, provider.app, deadline=DEADLINE, now=began_at)
@@ -228,48 +209,12 @@ class Exchange:
 
         try:
             # A question changes nothing there: asked again whatever became of it.
-            found = self._call(provider, ask, (NotSent, Transient, OutcomeUnknown))
+            found = self._calls.make(provider, ask, (NotSent, Transient, OutcomeUnknown))
         except ConfigurationError as error:
             # Nothing told it, and nobody is to be asked.
             log.warning("account_unknown", provider=provider.definition.id, error=str(error))
             return Refusal(Failure.ACCOUNT_UNKNOWN, "answer_account_invalid")
         return Refusal(Failure.ACCOUNT_UNKNOWN, found.code) if isinstance(found, Refusal) else found
-
-    def _call(
-        self, provider: ReadyProvider, call: Callable[[], T], again: tuple[type[ProviderError], ...]
-    ) -> T | Refusal:
-        """Make a call within the provider's share of this process.
-
-        Args:
-            again: What it is made again for, shortly after: nothing has come of it.
-        """
-        began = self._clock()
-        tries = 0
-        while True:
-            with self._admission.admit(_unpaced(provider)) as gate:
-                if not isinstance(gate, Denied):
-                    tries += 1
-                    try:
-                        return call()
-                    except ProviderError as error:
-                        failure = error
-                else:
-                    failure = None
-            # Outside of the share: whoever waits holds nothing.
-            waited = timedelta(seconds=self._clock() - began)
-            if isinstance(gate, Denied):
-                if gate.retry_at is not None or waited >= PATIENCE:
-                    return Refusal(Failure.UNAVAILABLE, gate.code)
-            elif failure is not None and (
-                not isinstance(failure, again) or tries >= TRIES or waited >= AGAIN_WITHIN
-            ):
-                return _refusal(provider, failure)
-            self._sleep(_PAUSE)
-
-
-def _unpaced(provider: ReadyProvider) -> Scope:
-    """Return the scope without its rate: a person goes before the refreshes that use it up, and is one."""
-    return replace(provider.scope, max_per_second=None)
 
 
 def _not_prepared(provider: ReadyProvider, flow: Flow, error: Exception) -> Refusal:
@@ -277,12 +222,3 @@ def _not_prepared(provider: ReadyProvider, flow: Flow, error: Exception) -> Refu
         "exchange_not_prepared", provider=provider.definition.id, flow_id=str(flow.id), error=str(error)
     )
     return Refusal(Failure.UNAVAILABLE, "not_connectable")
-
-
-def _refusal(provider: ReadyProvider, error: ProviderError) -> Refusal:
-    log.warning(
-        "exchange_failed", provider=provider.definition.id, code=error.code, http_status=error.http_status
-    )
-    away = isinstance(error, NotSent | Transient | OutcomeUnknown)
-    ours = isinstance(error, ClientMisconfigured)
-    return Refusal(Failure.UNAVAILABLE if away else Failure.REFUSED, error.code, ours)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from typing import Final
+from urllib.parse import quote, unquote_plus, urlencode, urlsplit, urlunsplit
 
 from services.origins import origin_of
+
+#: What is told to whoever asked for a link, in the query of `redirect_to`.
+TOLD: Final = frozenset({"connection", "status", "missing_scopes"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,13 @@ class Face:
 
 
 def told(redirect_to: str, **words: str) -> str:
-    """Return the address with what happened added to its query; a fragment stays where it is."""
+    """Return the address with what happened added to its query; a fragment stays where it is.
+
+    What the query says under our names already is left out: whoever reads the first of two would be told by
+    somebody else.
+    """
     parts = urlsplit(redirect_to)
-    query = "&".join(filter(None, (parts.query, urlencode(words))))
+    pairs = (pair for pair in parts.query.split("&") if pair)
+    given = [pair for pair in pairs if unquote_plus(pair.partition("=")[0]) not in TOLD]
+    query = "&".join((*given, urlencode(words)))
     return urlunsplit(parts._replace(query=query))

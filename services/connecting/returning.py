@@ -14,7 +14,8 @@ import structlog
 
 from domain.errors import SealBroken, ServiceUnavailable
 from services import alerts
-from services.connecting.exchange import Exchange, Refusal
+from services.connecting.calling import Refusal
+from services.connecting.exchange import Exchange
 from services.connecting.face import Face
 from services.connecting.landing import Landing
 from services.connecting.leaving import cookie_name, hashed

@@ -172,12 +172,16 @@ def _choice(call: Call, text: str, **words: str) -> str:
     return f'<p><a href="{escape(address)}">{text}</a></p>'
 
 
-_STYLE = "body{font:1rem/1.5 system-ui;max-width:30rem;margin:3rem auto;color-scheme:light dark}"
+_STYLE = (
+    ":root{color-scheme:light dark}"
+    "body{font:1rem/1.5 system-ui;max-width:30rem;margin:2rem auto;padding:0 1rem;overflow-wrap:anywhere}"
+)
+_META = '<meta charset=utf-8><meta name=viewport content="width=device-width,initial-scale=1">'
 _SMALL = "<p><small>A simulator of providers. Nobody real is asked.</small></p>"
 
 
 def _page(status: int, title: str, body: str) -> Outcome:
     name = escape(title)
-    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{name}</title><style>{_STYLE}</style>"
+    head = f"<!doctype html><html lang=en>{_META}<title>{name}</title><style>{_STYLE}</style>"
     content = f"{head}<h1>{name}</h1>{body}{_SMALL}"
     return Outcome(Answer(status, content.encode(), "text/html; charset=utf-8"), "page")

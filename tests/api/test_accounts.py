@@ -63,6 +63,8 @@ def test_a_link_for_one_account_is_for_no_other(world: World, browser: Browser, 
 
     assert page.status_code == 409
     assert "another Strict" in page.text
+    # It may be connected or not: nothing is claimed about it.
+    assert "connected already" not in page.text
     assert world.connections(user) == before
     assert world.activity(user)[-1] == ("connect_failed", "another_account")
     browser.consent(world.link("strict", user, account_id="alice"), **{"as": "alice"})
@@ -105,10 +107,13 @@ def test_a_dead_connection_without_a_name_is_taken_over(world: World, user: str)
 def test_a_living_connection_without_a_name_is_not_taken_over(
     world: World, browser: Browser, user: str
 ) -> None:
-    """Nobody knows whose it is, and another account could lose its grant; who means it says so."""
+    """Nobody knows whose it is, and another account could lose its grant; who means it says so. Who names no
+    account goes on meaning the connection without a name, as tasks and commands do."""
     connection_id = imported(world, user)
     world.connect("strict", user, account="bob")
     assert {row["account_id"] for row in world.connections(user)} == {"", "bob"}
+    asked = world.api.get("/oauth/strict/status", params={"user_id": user})
+    assert (asked.status_code, asked.json().get("id")) == (200, connection_id)
 
     browser.consent(world.link("strict", user, account_id=""), **{"as": "alice"})
     assert {row["account_id"]: row["id"] for row in world.connections(user)}["alice"] == connection_id

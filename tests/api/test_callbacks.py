@@ -131,6 +131,7 @@ def test_a_person_who_says_no(world: World, browser: Browser, user: str) -> None
     page = browser.consent(link, decision="deny")
 
     assert_refused(page, 400, "was not connected")
+    assert "<code>access_denied</code>" in page.text
     assert f'href="{APP}/onboarding?step=5"' in page.text
     assert world.connections(user) == before
     assert world.activity(user)[-1] == ("connect_failed", "access_denied")

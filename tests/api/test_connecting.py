@@ -49,6 +49,21 @@ def test_every_dialect_connects(world: World, user: str, provider_id: str) -> No
     assert row["metadata"] == label
 
 
+def test_a_status_tells_how_long_a_new_grant_lives(world: World, user: str) -> None:
+    """Where the definition knows the life of its refresh tokens, a status has their end from the first
+    moment."""
+    world.connect("window", user, shop="window", plan="pro")
+    known = world.api.get("/oauth/window/status", params={"user_id": user}).json()
+    world.connect("strict", user)
+    unknown = world.api.get("/oauth/strict/status", params={"user_id": user}).json()
+
+    lives = datetime.fromisoformat(known["refresh_expires_at"]) - datetime.fromisoformat(
+        known["connected_at"]
+    )
+    assert timedelta(days=59) < lives <= timedelta(days=60)
+    assert (unknown["refresh_expires_at"], unknown["dies_at"]) == (None, None)
+
+
 def test_a_new_grant_remembers_when_its_refresh_token_dies(world: World, user: str) -> None:
     """The definition's sixty days count from the consent, where the answer names no other life."""
     world.connect("window", user, shop="window", plan="basic")
@@ -164,6 +179,11 @@ def test_an_answer_that_names_scopes_otherwise_is_understood(
         ("unconfigured", {}, 409, "provider_not_configured"),
         ("wix-app", {}, 409, "not_connectable"),
         ("strict", {"scopes": "read everything"}, 400, "scope_unknown"),
+        ("strict", {"scopes": " "}, 400, "scope_wrong"),
+        ("wix", {"scopes": "a\x00b"}, 400, "scope_wrong"),
+        ("wix", {"scopes": "read,write"}, 400, "scope_wrong"),
+        ("wix", {"scopes": "lesen-für-alle"}, 400, "scope_wrong"),
+        ("window", {"shop": "window", "plan": "a\x00b"}, 400, "variable_wrong"),
         ("strict", {"shop": "evergreen"}, 400, "parameter_unknown"),
         ("strict", {"user_id": ""}, 422, "request_invalid"),
         ("strict", {"user_id": "a\x00b"}, 422, "request_invalid"),

@@ -64,3 +64,13 @@ def test_a_small_campaign_spares_the_strict_provider() -> None:
         if order["dialect"] == "strict"
     }
     assert costing == {"drop_after"}
+
+
+@pytest.mark.parametrize("kind", wire_faults.KINDS)
+def test_one_more_stroke_costs_no_grant(kind: str) -> None:
+    """Where no request met a fault, one sure stroke waits on, at the provider whose spent tokens serve for a
+    while."""
+    order = wire_faults.one_stroke(kind, Random(1))
+
+    assert (order["dialect"], order["count"], order["probability"]) == ("window", 1, 1.0)
+    assert FaultQueue().add(order, {"window"}).kind in KINDS

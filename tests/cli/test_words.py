@@ -87,8 +87,13 @@ def test_a_port_in_use_is_named(deployed: Shell) -> None:
         for option in ("--flower-port", "--port"):
             done = shell("up", option, port)
             assert done.returncode == 2, done.stdout + done.stderr
-            assert port in done.stderr
+            assert f"port {port}" in done.stderr
             assert "in use" in done.stderr
+            assert option in done.stderr
+            # Told before anything is started.
+            assert "starting:" not in done.stdout
+        both = deployed("up", "--port", port, "--flower-port", port)
+        assert (both.returncode, f"are both {port}" in both.stderr) == (2, True), both.stderr
 
 
 def test_flower_is_never_served_without_a_sign_in(deployed: Shell) -> None:

@@ -55,3 +55,23 @@ def test_what_is_told_is_added_to_the_query() -> None:
     """Nothing that was there is lost."""
     assert told("https://a.example/x?b=1#c", status="ok") == "https://a.example/x?b=1&status=ok#c"
     assert told("https://a.example", status="a b") == "https://a.example?status=a+b"
+
+
+@pytest.mark.parametrize(
+    ("address", "becomes"),
+    [
+        ("https://app.example.com", "https://app.example.com?status=connected"),
+        (
+            "https://app.example.com/a;b?x=1&x=2#end",
+            "https://app.example.com/a;b?x=1&x=2&status=connected#end",
+        ),
+        ("https://app.example.com/?&y=%00", "https://app.example.com/?y=%00&status=connected"),
+        (
+            "https://app.example.com/?status=connected&s%74atus=a&connection=another&missing_scopes&z=1",
+            "https://app.example.com/?z=1&status=connected",
+        ),
+    ],
+)
+def test_what_happened_is_said_once(address: str, becomes: str) -> None:
+    """Nothing that the query said before under our names is left, and everything else is as it was."""
+    assert told(address, status="connected") == becomes

@@ -138,3 +138,12 @@ def test_a_device_waits_for_a_person(simulator: SimulatorProcess) -> None:
         assert tokens is not None
         assert speaker.check(tokens["access_token"]).json()["account"] == "bob"
         assert poll()["error"] == "invalid_grant"
+
+
+def test_the_page_is_readable_on_a_phone_and_in_the_dark(simulator: SimulatorProcess) -> None:
+    """It has the phone's width, and its ground turns dark together with its ink."""
+    with provider(simulator, "google") as speaker:
+        page = consent(speaker, decision="")
+
+    assert "name=viewport" in page.text
+    assert ":root{color-scheme:light dark}" in page.text

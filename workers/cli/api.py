@@ -16,8 +16,10 @@ from workers.cli.listening import check_listening
 from workers.deployment import DEFAULT_PORT, admin_api_key, face
 from workers.supervision.ports import LOOPBACK
 
-#: Requests worked on at once. Most are short; an exchange waits for its provider.
+#: Calls to providers at once, of which each provider has its share.
 THREADS: Final = 16
+#: Requests at once. Most are short; those that wait for a slot at one provider must leave threads for others.
+REQUESTS: Final = 4 * THREADS
 
 
 def api(
@@ -33,7 +35,7 @@ def api(
     settings, environment = session.with_demo(settings)
     services = wire(settings, servers, environment, role="api", threads=THREADS)
     try:
-        app = make(services, face(settings, port), admin_key=admin_api_key(settings), threads=THREADS)
+        app = make(services, face(settings, port), admin_key=admin_api_key(settings), threads=REQUESTS)
         serve(app, host=address, port=port)
     finally:
         services.close()

@@ -19,6 +19,7 @@ from services.wiring import Services, wire
 from storage.keys import KeyRing, generate
 from workers.cli.app_maker import single
 from workers.cli.flower import DEFAULT_PORT as DEFAULT_FLOWER_PORT
+from workers.cli.listening import check_listening
 from workers.cli.output import stdout
 from workers.deployment import (
     DEFAULT_PORT,
@@ -31,6 +32,7 @@ from workers.deployment import (
 from workers.embedded.layout import DataFolder
 from workers.embedded.secret_files import create_once
 from workers.supervision.claim import ClaimedFolder, claim_folder
+from workers.supervision.ports import LOOPBACK
 from workers.supervision.spec import ProcessSpec
 from workers.supervision.state import ProcessState
 from workers.supervision.supervisor import Supervisor
@@ -77,6 +79,18 @@ def _refuse_mixing(settings: Settings, folder: DataFolder, *, demo: bool) -> Non
     )
 
 
+def _refuse_taken(port: int, flower_port: int) -> None:
+    """Say before anything is started that something cannot listen where it is to.
+
+    Raises:
+        ConfigurationError: A port belongs to another program, or both are to have the same one.
+    """
+    if port == flower_port:
+        raise ConfigurationError(f"--port and --flower-port are both {port}; choose another one for either")
+    check_listening(LOOPBACK, port, what="the HTTP face (--port)")
+    check_listening(LOOPBACK, flower_port, what="Flower (--flower-port)")
+
+
 def _make_secrets(settings: Settings, folder: DataFolder) -> None:
     """Make what was not set, once: the key ring only for a database that is ours too."""
     if settings.keys is None and settings.database_url is None:
@@ -121,6 +135,7 @@ class _Run:
         # Here, not in a child: a wrong setting is told at once and starts nothing.
         KeyRing.parse(resolve(self._settings).keys)
         ProviderDesk(load_catalogue(self._providers_file()), self._environment)
+        _refuse_taken(self._port, self._flower_port)
         where = Addresses(
             flower=f"http://127.0.0.1:{self._flower_port}",
             flower_password=_where_password(self._settings, self._folder),
