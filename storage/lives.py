@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import ARRAY, Engine, Interval, Row, bindparam, func, select, text
 
-from domain.lifetimes import STUCK_AFTER, Life
+from domain.lifetimes import LEAST_STUCK, Life
 from domain.token import ConnectionRef
 from storage.engine import autocommit, single
 from storage.inspection import database_time
@@ -122,7 +122,7 @@ class LifeStore:
             "wholes": [each.whole for each in wanted],
             "ahead": ahead,
             "long_over": LONG_OVER,
-            "stuck_after": STUCK_AFTER,
+            "stuck_after": LEAST_STUCK,
             "most": MOST,
         }
         with single(self._auto) as connection:
