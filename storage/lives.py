@@ -20,8 +20,8 @@ from storage.schema import connections, tokens
 MOST: Final = 1000
 #: What should have ended longer ago than this is not looked for any more: whoever said so was wrong.
 LONG_OVER: Final = timedelta(days=31)
-#: The same of grants whose beginning is all that is looked at. Those that died lie there as well, to be stepped
-#: over each time; one that lives on is refreshed, or found for not being.
+#: The same of grants whose beginning is all that is looked at. Those that died lie there as well, to be
+#: stepped over each time; one that lives on is refreshed, or found for not being.
 WHOLE_OVER: Final = timedelta(days=2)
 
 

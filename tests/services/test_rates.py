@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -15,7 +17,7 @@ from domain.asks import Outcome
 from services.admission import ACCOUNT_RATE, Admission
 from services.crowding import Crowding
 from services.providers import ReadyProvider
-from services.rates import LONGEST_WAIT, SharedRates
+from services.rates import LONGEST_WAIT, PAUSE_AFTER_SILENCE, SharedRates
 from services.scheduling import Work
 from services.slots import Slots
 from services.wiring import Services
@@ -234,3 +236,31 @@ def test_without_redis_a_process_counts_alone(closed_url: str) -> None:
 
     assert taken == [True] * 3 + [False] * 2
     assert rates.turn("someone", 1.0) == timedelta(seconds=1)
+
+
+def test_a_redis_that_does_not_answer_is_waited_for_once() -> None:
+    """Not at each of the questions of each admission; after a pause it is asked again."""
+    now = 0.0
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.setblocking(False)
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        rates = SharedRates(SecretStr(url), clock=lambda: now)
+
+        answers = [rates.has_room("someone", 0.05) and rates.take("someone", 0.05) for _ in range(4)]
+        rates.turn("someone", 1.0)
+
+        assert answers == [True] * 3 + [False]
+        assert _callers(silent) == 1
+        now = PAUSE_AFTER_SILENCE
+        rates.has_room("someone", 0.05)
+        assert _callers(silent) == 1
+
+
+def _callers(server: socket.socket) -> int:
+    """How many connections were made since the last time."""
+    number = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            server.accept()[0].close()
+            number += 1
+    return number
