@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
 from domain.asks import Outcome, RefreshAsk
@@ -22,9 +23,12 @@ class Denials:
         self._crowding = crowding
 
     def denied(
-        self, connection_id: UUID, ask: RefreshAsk, scope: Scope, gate: Denied
+        self, connection_id: UUID, ask: RefreshAsk, scope: Scope, gate: Denied, *, asked_at: datetime | None
     ) -> RefreshResult | Wait:
         """Give a scheduled refresh back, and say what its caller hears.
+
+        Args:
+            asked_at: Postgres' time when the row was read; None: it was not, since accounts have no rate.
 
         Raises:
             ServiceUnavailable: Postgres is away; the scheduler's mark runs out by itself.
@@ -40,5 +44,9 @@ class Denials:
                 self._tokens.unmark([connection_id])
             if gate.code == CONCURRENCY:
                 self._crowding.turned_away(scope)
-        deferred = RefreshResult(Outcome.DEFERRED, connection_id, retry_at=gate.retry_at, code=gate.code)
+        retry_at = gate.retry_at
+        if gate.code == ACCOUNT_RATE and asked_at is not None:
+            # Other denials pass in a moment. This one may take minutes, which callers would spend asking.
+            retry_at = asked_at + self._admission.room_in(scope)
+        deferred = RefreshResult(Outcome.DEFERRED, connection_id, retry_at=retry_at, code=gate.code)
         return deferred if ask.scheduled or gate.retry_at is not None else Wait(deferred)

@@ -139,6 +139,19 @@ def test_who_is_denied_is_put_off_one_after_the_other(world: World, services: Se
     assert waits == pytest.approx([20, 40, 60], abs=5)
 
 
+def test_a_caller_hears_when_the_account_has_room_again(world: World, services: Services) -> None:
+    """He has waited as long as he wanted to; at three a minute, "soon" would have him ask for nothing."""
+    busy = connect(world, *[BUSY] * 4)
+    for one in busy[:3]:
+        world.refresh(one)
+
+    asked = world.refresh(busy[3], DEMANDED, patience=timedelta(seconds=0.5))
+
+    assert (asked.outcome, asked.code) == (Outcome.DEFERRED, ACCOUNT_RATE)
+    assert asked.retry_at is not None
+    assert (asked.retry_at - world.row(busy[3])["now"]).total_seconds() == pytest.approx(20, abs=5)
+
+
 def test_a_busy_account_starves_nobody_of_its_provider(world: World, services: Services) -> None:
     """Its two hundred tokens have been due for longest; all others are refreshed before a minute of its own
     rate is over, although each tick publishes no more than the provider's rate."""
