@@ -150,6 +150,11 @@ def _outlived(life: Life, end: End) -> bool:
     return life.issued_at is not None and life.issued_at > end.at
 
 
+def has_outlived(facts: ProviderFacts, life: Life) -> bool:
+    """Say whether a grant lives on after an end that was known of it."""
+    return any(_outlived(life, end) for end in ends(facts, life))
+
+
 def _stuck(life: Life, end: End, now: datetime) -> bool:
     due = life.refresh_due_at
     return life.failures > 0 or (due is not None and due + end.stuck_after() <= now)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import structlog
 
-from domain.lifetimes import End, EndOf, Life, forecast, near_limit, nearest
+from domain.lifetimes import End, EndOf, Life, forecast, has_outlived, near_limit, nearest
 from domain.provider import GrantKind, ProviderFacts, Rotation
 from services import alerts
 from services.providers import ProviderDesk
@@ -72,16 +72,22 @@ class Forecast:
         return None if facts is None else nearest(facts, life)
 
     def _dying(self) -> tuple[dict[tuple[str, EndOf], list[_Dying]], set[str]]:
-        """Return who will die, and the providers of which there may be more than were looked at."""
+        """Return who will die, and the providers of which more than were looked at may."""
         wanted = [Wanted(provider_id, _whole(facts)) for provider_id, facts in self._facts.items()]
         lives = self._lives.lives(self._lives.candidates(wanted, ahead=self._ahead))
-        seen = Counter(lived.ref.provider_id for _, lived in lives)
         found: dict[tuple[str, EndOf], list[_Dying]] = defaultdict(list)
         for lived, end in self._judged(lives):
             found[lived.ref.provider_id, end.of].append((lived, end))
-        for group in found.values():
+        # Those whose end is far come last. Only behind as many as this there may be others of whom to tell.
+        before = Counter(
+            lived.ref.provider_id
+            for _, lived in lives
+            if (facts := self._facts.get(lived.ref.provider_id)) and has_outlived(facts, lived.life)
+        )
+        for (provider_id, _), group in found.items():
+            before[provider_id] += len(group)
             group.sort(key=lambda one: one[1].at)
-        return found, {provider_id for provider_id, number in seen.items() if number >= MOST}
+        return found, {provider_id for provider_id, number in before.items() if number >= MOST}
 
     def _judged(self, lives: Iterable[tuple[datetime, Lived]]) -> list[_Dying]:
         judged: list[_Dying] = []
