@@ -140,9 +140,21 @@ def _of_refresh_token(facts: ProviderFacts, life: Life) -> End | None:
     renewed = life.dies_at is None
     if own is not None:
         return End(at, EndOf.REFRESH_TOKEN, own, renewed)
+    renewed = renewed or _renewed_now_and_then(facts, life, at)
     began = life.connected_at if not renewed else life.issued_at or life.connected_at
     whole = max(at - began, timedelta(0))
     return End(at, EndOf.TESTING if whole <= TESTING and not renewed else EndOf.TOLD, whole, renewed)
+
+
+def _renewed_now_and_then(facts: ProviderFacts, life: Life, at: datetime) -> bool:
+    """A provider that replaces the refresh token at some refreshes only has not done so at the last one.
+
+    That one left more than half of what an unused token lives, so that nothing says that it will not.
+    """
+    idle = facts.refresh_token_idle_lifetime
+    if facts.rotation is Rotation.NONE or idle is None or life.issued_at is None:
+        return False
+    return at - life.issued_at > idle / 2
 
 
 def _outlived(life: Life, end: End) -> bool:

@@ -247,3 +247,17 @@ def test_of_a_grant_whose_refreshes_fail_the_first_end_is_nearest() -> None:
         EndOf.IDLE,
     ]
     assert told(known, failing) is EndOf.IDLE
+
+
+def test_a_token_that_is_replaced_now_and_then_is_not_taken_for_one_that_is_not() -> None:
+    """The answers in between repeat it with what is left of its life. One that is nearly over although it is
+    used is another matter."""
+    known = facts(STRICT, rotation=Rotation.OPTIONAL, refresh_token_idle_lifetime=100 * DAY)
+    repeated = life(refresh_expires_at=NOW + 99 * DAY, dies_at=NOW + 99 * DAY)
+    unused = replace(repeated, issued_at=NOW - 95 * DAY, refresh_expires_at=NOW + 4 * DAY, failures=9)
+    over = life(refresh_expires_at=NOW + 4 * DAY, dies_at=NOW + 4 * DAY)
+
+    found = nearest(known, repeated), forecast(known, unused, now=NOW, ahead=WEEK)
+
+    assert [(end.of, end.renewed) for end in found if end] == [(EndOf.TOLD, True)] * 2
+    assert told(known, replace(over, connected_at=NOW - 1000 * DAY)) is EndOf.TOLD
