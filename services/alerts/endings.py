@@ -26,7 +26,7 @@ _MEND: Final = (
 #: Why, and what helps. `{life}` is how long the grant lives in all.
 _WHY: Final = {
     EndOf.REFRESH_TOKEN: (
-        "{provider}'s refresh tokens live {life} from their issue, and refreshing does not renew it",
+        "{provider}'s refresh tokens live {life} from their issue, and refreshing does not renew them",
         _AGAIN,
     ),
     EndOf.GRANT: (
@@ -34,7 +34,7 @@ _WHY: Final = {
         _AGAIN,
     ),
     EndOf.IDLE: (
-        "{provider} ends a grant that is not refreshed for {life}, and refreshing it does not succeed",
+        "{provider} ends a grant that is not refreshed for {life}, and {unrefreshed}",
         _MEND,
     ),
     EndOf.TOLD: (
@@ -60,7 +60,7 @@ _WHY: Final = {
     ),
 }
 _RENEWABLE: Final = (
-    "{provider}'s refresh tokens live {life}, refreshing renews them, and refreshing it does not succeed",
+    "{provider}'s refresh tokens live {life}, refreshing renews them, and {unrefreshed}",
     _MEND,
 )
 
@@ -68,7 +68,7 @@ _RENEWABLE: Final = (
 def will_die(lived: Lived, end: End, display_name: str, *, now: datetime) -> AlertSpec:
     """One connection's grant will die, or should have died and nobody knows."""
     ref, over = lived.ref, end.at <= now
-    words = _words(display_name, end, over=over)
+    words = _words(display_name, end, lived, over=over)
     why, helps = _reason(end)
     if over and end.of is EndOf.NOT_REFRESHABLE:
         title = f"The {display_name} access token of user {ref.user_id} ended on {_day(end.at)}"
@@ -117,7 +117,7 @@ def many_will_die(
     number = f"{len(dying):,}" if exact else f"More than {len(dying):,}"
     over = sum(end.at <= now for _, end in dying)
     last = dying[-1][1]
-    words = _words(display_name, first, over=last.at <= now)
+    words = _words(display_name, first, lived, over=last.at <= now)
     why, helps = _reason(first)
     grants = "grant" if number == "1" else "grants"
     ahead = next((end for _, end in dying if end.at > now), None)
@@ -195,9 +195,17 @@ def _day(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d at %H:%M} UTC"
 
 
-def _words(display_name: str, end: End, *, over: bool) -> dict[str, str]:
+def _words(display_name: str, end: End, lived: Lived, *, over: bool) -> dict[str, str]:
     before = "" if over else " before that"
-    return {"provider": display_name, "life": _duration(end.life), "before": before}
+    failing = lived.life.failures > 0
+    return {
+        "provider": display_name,
+        "life": _duration(end.life),
+        "before": before,
+        "unrefreshed": "refreshing it does not succeed"
+        if failing
+        else "nobody refreshes it although it is due",
+    }
 
 
 def _duration(life: timedelta) -> str:

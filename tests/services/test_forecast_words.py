@@ -58,3 +58,15 @@ def test_many_of_whom_some_are_overdue_have_the_next_day_in_the_title() -> None:
     assert "2 of them should have ended already" in some.help
     assert all_over.title == f"2 Acme grants should have ended by {NOW - DAY:%Y-%m-%d at %H:%M} UTC"
     assert "before that" not in all_over.help
+
+
+@pytest.mark.parametrize(
+    ("failures", "said"),
+    [(0, "nobody refreshes it although it is due"), (3, "refreshing it does not succeed")],
+)
+def test_a_refresh_that_nobody_tries_is_not_said_to_fail(failures: int, said: str) -> None:
+    idle = Lived(ConnectionRef(uuid4(), "ada", "acme", ""), Life(NOW, failures=failures), None)
+
+    spec = alerts.will_die(idle, End(NOW + DAY, EndOf.IDLE, 60 * DAY, renewed=True), "Acme", now=NOW)
+
+    assert f"Acme ends a grant that is not refreshed for 60 days, and {said}. The date moves" in spec.help
