@@ -21,8 +21,12 @@ _MOST_PART: Final = 3
 #: A grant that its provider's own word gives no longer than this is most likely one of an app that is still
 #: in testing there (Google: seven days).
 TESTING: Final = timedelta(days=8)
-#: A token that has been due for longer than this is not being refreshed, whatever keeps it from it.
+#: A token that has been due for longer than this is not being refreshed, whatever keeps it from it; of what
+#: lives short, for a twelfth of its life …
 STUCK_AFTER: Final = timedelta(hours=1)
+_STUCK_PART: Final = 12
+#: … but not sooner than this: ticks and queues take their time.
+LEAST_STUCK: Final = timedelta(minutes=1)
 
 
 class EndOf(StrEnum):
@@ -87,6 +91,10 @@ class End:
         """Return from when on people are told of it, `ahead` before it at most."""
         return self.at - min(ahead, max(self.life / _PART, min(_LEAST, self.life / _MOST_PART)))
 
+    def stuck_after(self) -> timedelta:
+        """Return for how long a token may be due before nobody counts on its refresh any more."""
+        return max(LEAST_STUCK, min(STUCK_AFTER, self.life / _STUCK_PART))
+
 
 def refresh_token_end(
     facts: ProviderFacts, *, began_at: datetime, told: timedelta | None, renewed: bool
@@ -132,34 +140,65 @@ def _of_refresh_token(facts: ProviderFacts, life: Life) -> End | None:
     renewed = life.dies_at is None
     if own is not None:
         return End(at, EndOf.REFRESH_TOKEN, own, renewed)
+    renewed = renewed or _renewed_now_and_then(facts, life, at)
     began = life.connected_at if not renewed else life.issued_at or life.connected_at
     whole = max(at - began, timedelta(0))
     return End(at, EndOf.TESTING if whole <= TESTING and not renewed else EndOf.TOLD, whole, renewed)
 
 
+def _renewed_now_and_then(facts: ProviderFacts, life: Life, at: datetime) -> bool:
+    """A provider that replaces the refresh token at some refreshes only has not done so at the last one.
+
+    That one left more than half of what an unused token lives, so that nothing says that it will not.
+    """
+    idle = facts.refresh_token_idle_lifetime
+    if facts.rotation is Rotation.NONE or idle is None or life.issued_at is None:
+        return False
+    return at - life.issued_at > idle / 2
+
+
+def _outlived(life: Life, end: End) -> bool:
+    """A refresh has succeeded after it: the provider knows better than its pages."""
+    return life.issued_at is not None and life.issued_at > end.at
+
+
+def has_outlived(facts: ProviderFacts, life: Life) -> bool:
+    """Say whether a grant lives on after an end that was known of it."""
+    return any(_outlived(life, end) for end in ends(facts, life))
+
+
+def _stuck(life: Life, end: End, now: datetime) -> bool:
+    due = life.refresh_due_at
+    return life.failures > 0 or (due is not None and due + end.stuck_after() <= now)
+
+
 def nearest(facts: ProviderFacts, life: Life) -> End | None:
-    """Return the end that comes first if it is refreshed as it should be, else the first of the others."""
-    return min(ends(facts, life), key=lambda end: (end.renewed, end.at), default=None)
+    """Return the end that comes first if it is refreshed as it should be, else the first of the others.
+
+    Of a grant whose refreshes fail it is whichever comes first.
+    """
+    return min(
+        (end for end in ends(facts, life) if not _outlived(life, end)),
+        key=lambda end: (end.renewed and life.failures == 0, end.at),
+        default=None,
+    )
 
 
 def forecast(facts: ProviderFacts, life: Life, *, now: datetime, ahead: timedelta) -> End | None:
     """Return the first end that somebody should be told of now; None: none.
 
     An end that refreshing moves counts only where it is not being refreshed. One after which a refresh has
-    succeeded was none: the provider knows better than its pages.
+    succeeded was none.
 
     Args:
         ahead: How long before it people want to hear of it; of what lives short they hear later.
     """
-    stuck = life.failures > 0 or (
-        life.refresh_due_at is not None and life.refresh_due_at + STUCK_AFTER <= now
-    )
     told = (
         end
         for end in ends(facts, life)
-        if (stuck or not end.renewed)
-        and end.told_from(ahead) <= now
-        and (life.issued_at is None or life.issued_at <= end.at)
+        if end.told_from(ahead) <= now
+        and not _outlived(life, end)
+        and (not end.renewed or _stuck(life, end, now))
     )
     return min(told, key=lambda end: end.at, default=None)
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from services.breakers import Breakers
+from services.rates import LONGEST_WAIT
 from services.scopes import Scope
 from services.slots import Slots
 from storage.holds import Hold
@@ -78,6 +79,10 @@ class Admission:
                 self.breakers.give_back(scope)
             finally:
                 self.slots.give_back(scope.pace, slot, called=isinstance(gate, Admitted))
+
+    def room_in(self, scope: Scope) -> timedelta:
+        """Return about how long an account whose rate is used up has no room; stands in no line."""
+        return min(timedelta(seconds=1 / (scope.max_per_second_of_account or 1.0)), LONGEST_WAIT)
 
     def turn(self, scope: Scope) -> timedelta:
         """Return how long to leave a token alone whose account's rate is used up; stands in line for it."""

@@ -5,15 +5,15 @@ It only tells. No grant is ended, put off or given up for a date that has come: 
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 import structlog
 
-from domain.lifetimes import End, EndOf, Life, forecast, near_limit, nearest
+from domain.lifetimes import End, EndOf, Life, forecast, has_outlived, near_limit, nearest
 from domain.provider import GrantKind, ProviderFacts, Rotation
 from services import alerts
 from services.providers import ProviderDesk
@@ -61,8 +61,8 @@ class Forecast:
         Raises:
             ServiceUnavailable: Postgres is away; the next look does what this one could not.
         """
-        dying = self._dying()
-        self._tell(dying)
+        dying, crowded = self._dying()
+        self._tell(dying, crowded)
         self._look_at_limits()
         return sum(map(len, dying.values()))
 
@@ -71,25 +71,34 @@ class Forecast:
         facts = self._facts.get(provider_id)
         return None if facts is None else nearest(facts, life)
 
-    def _dying(self) -> dict[tuple[str, EndOf], list[_Dying]]:
+    def _dying(self) -> tuple[dict[tuple[str, EndOf], list[_Dying]], set[str]]:
+        """Return who will die, and the providers of which more than were looked at may."""
         wanted = [Wanted(provider_id, _whole(facts)) for provider_id, facts in self._facts.items()]
+        lives = self._lives.lives(self._lives.candidates(wanted, ahead=self._ahead))
         found: dict[tuple[str, EndOf], list[_Dying]] = defaultdict(list)
-        for lived, end in self._judged(self._lives.candidates(wanted, ahead=self._ahead)):
+        for lived, end in self._judged(lives):
             found[lived.ref.provider_id, end.of].append((lived, end))
-        for group in found.values():
+        # Those whose end is far come last. Only behind as many as this there may be others of whom to tell.
+        before = Counter(
+            lived.ref.provider_id
+            for _, lived in lives
+            if (facts := self._facts.get(lived.ref.provider_id)) and has_outlived(facts, lived.life)
+        )
+        for (provider_id, _), group in found.items():
+            before[provider_id] += len(group)
             group.sort(key=lambda one: one[1].at)
-        return found
+        return found, {provider_id for provider_id, number in before.items() if number >= MOST}
 
-    def _judged(self, connection_ids: Sequence[UUID]) -> list[_Dying]:
+    def _judged(self, lives: Iterable[tuple[datetime, Lived]]) -> list[_Dying]:
         judged: list[_Dying] = []
-        for now, lived in self._lives.lives(connection_ids):
+        for now, lived in lives:
             facts = self._facts.get(lived.ref.provider_id)
             end = None if facts is None else forecast(facts, lived.life, now=now, ahead=self._ahead)
             if end is not None:
                 judged.append((lived, end))
         return judged
 
-    def _tell(self, dying: Mapping[tuple[str, EndOf], list[_Dying]]) -> None:
+    def _tell(self, dying: Mapping[tuple[str, EndOf], list[_Dying]], crowded: set[str]) -> None:
         now = self._lives.now()
         unresolved = self._alerts.list(statuses=_UNRESOLVED, kind=WILL_DIE, limit=_MOST_ALERTS)
         open_causes = {alert.cause for alert in unresolved}
@@ -100,7 +109,7 @@ class Forecast:
             # Once many were told of as one they stay so until the last is gone: nobody hears of them anew.
             if cause in open_causes or len(group) > MOST_ALONE:
                 grouped.add(cause)
-                exact = len(group) < MOST
+                exact = provider_id not in crowded
                 if self._alerts.open(alerts.many_will_die(group, name, now=now, exact=exact), renew=True):
                     log.warning("grants_will_die", provider=provider_id, of=str(of), connections=len(group))
             for lived, end in group:
@@ -119,7 +128,7 @@ class Forecast:
         """Resolve the alerts whose connections will not die any more, as far as anybody can say."""
         alone = {each.connection_id for each in unresolved if each.connection_id is not None}
         # A look finds a bounded number. Whoever was told of and is not among them is looked at again.
-        still = {lived.ref.connection_id for lived, _ in self._judged(list(alone - told))}
+        still = {lived.ref.connection_id for lived, _ in self._judged(self._lives.lives(list(alone - told)))}
         for alert in unresolved:
             over = (
                 alert.cause not in grouped

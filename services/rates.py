@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 from limits import (
@@ -16,6 +20,7 @@ from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from pydantic import SecretStr
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +30,19 @@ _SLOW: Final = 1.0
 _LINE: Final = 60
 #: … and nobody is sent away for longer than this.
 LONGEST_WAIT: Final = timedelta(minutes=5)
+#: Seconds for which Redis is left alone that did not answer in time: an admission asks it up to three times,
+#: and every thread would wait for each. One that refuses costs no time, and is asked again at once.
+PAUSE_AFTER_SILENCE: Final = 5.0
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """Where requests are counted: in Redis for all workers, or in this process' memory."""
+
+    storage: RedisStorage | MemoryStorage
+    limiter: SlidingWindowCounterRateLimiter
 
 
 class SharedRates:
@@ -34,7 +52,7 @@ class SharedRates:
     rate * (t + one window).
     """
 
-    def __init__(self, redis_url: SecretStr) -> None:
+    def __init__(self, redis_url: SecretStr, *, clock: Callable[[], float] = time.monotonic) -> None:
         storage = RedisStorage(
             redis_url.get_secret_value(),
             key_prefix="evergrant:rates",
@@ -42,27 +60,21 @@ class SharedRates:
             socket_timeout=1.0,
             socket_connect_timeout=1.0,
         )
-        self._storage, self._own = storage, MemoryStorage()
-        self._shared = SlidingWindowCounterRateLimiter(storage)
-        self._alone = SlidingWindowCounterRateLimiter(self._own)
+        own = MemoryStorage()
+        self._of_all = _Counts(storage, SlidingWindowCounterRateLimiter(storage))
+        self._own = _Counts(own, SlidingWindowCounterRateLimiter(own))
+        self._clock = clock
+        self._ask_at = -math.inf
 
     def take(self, scope: str, per_second: float) -> bool:
         """Count one request against the scope's rate; False when it is used up for the moment."""
         item = _item(per_second)
-        try:
-            return bool(self._shared.hit(item, scope))
-        except RedisError as error:
-            _trouble(scope, error)
-            return bool(self._alone.hit(item, scope))
+        return self._counted(scope, lambda counts: counts.limiter.hit(item, scope))
 
     def has_room(self, scope: str, per_second: float) -> bool:
         """Say whether a request would be counted now, and count none."""
         item = _item(per_second)
-        try:
-            return bool(self._shared.test(item, scope))
-        except RedisError as error:
-            _trouble(scope, error)
-            return bool(self._alone.test(item, scope))
+        return self._counted(scope, lambda counts: counts.limiter.test(item, scope))
 
     def turn(self, scope: str, per_second: float) -> timedelta:
         """Return how long it takes until it is the turn of one more who was refused, after those before.
@@ -71,16 +83,19 @@ class SharedRates:
         at once to be refused again.
         """
         line = f"line|{scope}"
-        try:
-            place = self._storage.incr(line, _LINE)
-        except RedisError as error:
-            _trouble(scope, error)
-            place = self._own.incr(line, _LINE)
+        place = self._counted(scope, lambda counts: counts.storage.incr(line, _LINE))
         return min(timedelta(seconds=place / per_second), LONGEST_WAIT)
 
-
-def _trouble(scope: str, error: RedisError) -> None:
-    log.warning("rates_kept_alone", scope=scope, error=type(error).__name__)
+    def _counted(self, scope: str, ask: Callable[[_Counts], _T]) -> _T:
+        if self._clock() < self._ask_at:
+            return ask(self._own)
+        try:
+            return ask(self._of_all)
+        except RedisError as error:
+            log.warning("rates_kept_alone", scope=scope, error=type(error).__name__)
+            if isinstance(error, RedisTimeoutError):
+                self._ask_at = self._clock() + PAUSE_AFTER_SILENCE
+            return ask(self._own)
 
 
 def _item(per_second: float) -> RateLimitItem:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import ARRAY, Engine, Interval, Row, bindparam, func, select, text
 
-from domain.lifetimes import STUCK_AFTER, Life
+from domain.lifetimes import LEAST_STUCK, Life
 from domain.token import ConnectionRef
 from storage.engine import autocommit, single
 from storage.inspection import database_time
@@ -20,6 +20,9 @@ from storage.schema import connections, tokens
 MOST: Final = 1000
 #: What should have ended longer ago than this is not looked for any more: whoever said so was wrong.
 LONG_OVER: Final = timedelta(days=31)
+#: The same of grants whose beginning is all that is looked at. Those that died lie there as well, to be
+#: stepped over each time; one that lives on is refreshed, or found for not being.
+WHOLE_OVER: Final = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ _CANDIDATES: Final = text(f"""
            (SELECT t.connection_id
               FROM connections c JOIN tokens t ON t.connection_id = c.id
              WHERE c.provider_id = p.provider_id AND {_LIVING}
-               AND c.connected_at >= statement_timestamp() - p.whole - :long_over
+               AND c.connected_at >= statement_timestamp() - p.whole - :whole_over
                AND c.connected_at <= statement_timestamp() - p.whole + :ahead
              ORDER BY c.connected_at
              LIMIT :most)
@@ -84,7 +87,7 @@ _CANDIDATES: Final = text(f"""
              LIMIT :most)) AS found
 """).bindparams(  # noqa: S608 - made of our own words
     bindparam("wholes", type_=ARRAY(Interval)),
-    *(bindparam(name, type_=Interval) for name in ("ahead", "long_over", "stuck_after")),
+    *(bindparam(name, type_=Interval) for name in ("ahead", "long_over", "whole_over", "stuck_after")),
 )
 _LIFE: Final = tuple(Life.__slots__)
 _LIVES: Final = (
@@ -122,7 +125,8 @@ class LifeStore:
             "wholes": [each.whole for each in wanted],
             "ahead": ahead,
             "long_over": LONG_OVER,
-            "stuck_after": STUCK_AFTER,
+            "whole_over": WHOLE_OVER,
+            "stuck_after": LEAST_STUCK,
             "most": MOST,
         }
         with single(self._auto) as connection:

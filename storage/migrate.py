@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -22,6 +23,8 @@ from storage.schema import metadata
 
 #: The advisory lock of a migration run. The number is arbitrary and must never change.
 _LOCK: Final = 7_340_112_938
+#: Seconds between two looks at whether it is free.
+_ASK_AGAIN: Final = 0.25
 _MEND: Final = "run `evergrant migrate`"
 
 
@@ -88,10 +91,16 @@ def check_schema(engine: Engine) -> None:
 
 @contextmanager
 def _alone(connection: Connection, patience: timedelta) -> Iterator[None]:
-    """Hold the migration lock. A session's lock: it outlives the run's transactions and dies with us."""
-    connection.execute(text(f"SET lock_timeout = {round(patience.total_seconds() * 1000)}"))
-    connection.execute(text(f"SELECT pg_advisory_lock({_LOCK})"))
-    connection.commit()
+    """Hold the migration lock. A session's lock: it outlives the run's transactions and dies with us.
+
+    Asked for again and again: whoever waits inside a statement has a snapshot, for which an index that is
+    built while others write would wait in turn.
+    """
+    give_up = time.monotonic() + patience.total_seconds()
+    while not _locked(connection):
+        if time.monotonic() > give_up:
+            raise ServiceUnavailable("another migration of this database is under way; run it again later")
+        time.sleep(_ASK_AGAIN)
     try:
         yield
     finally:
@@ -100,10 +109,19 @@ def _alone(connection: Connection, patience: timedelta) -> Iterator[None]:
         connection.commit()
 
 
+def _locked(connection: Connection) -> bool:
+    locked = bool(connection.execute(text(f"SELECT pg_try_advisory_lock({_LOCK})")).scalar_one())
+    connection.commit()
+    return locked
+
+
 def upgrade(
     url: str | SecretStr, *, revision: str = "head", patience: timedelta = timedelta(minutes=2)
 ) -> None:
     """Bring the database to this code's schema, one migration a transaction; a second run does nothing.
+
+    Indexes of big tables are built while others write (`storage.migrations.online`), outside of any
+    transaction; a run that ended amidst them is finished by the next.
 
     Processes that do so at the same time wait for each other, at most `patience`.
 
@@ -125,7 +143,7 @@ def upgrade(
             command.upgrade(config, revision)
     except ServiceUnavailable as error:
         raise ServiceUnavailable(
-            f"{error}; the schema is as it was after the last whole migration"
+            f"{error}; the schema's version is that of the last whole migration, and the next run goes on"
         ) from error
     finally:
         engine.dispose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from domain.lifetimes import End, EndOf
@@ -17,7 +17,7 @@ GRANTS_NEAR_LIMIT: Final = "grants_near_limit"
 #: So many connections of a group's are named.
 _EXAMPLES: Final = 10
 
-_AGAIN: Final = "Ask the user to connect {provider} again before that; nothing else helps."
+_AGAIN: Final = "Ask the user to connect {provider} again{before}; nothing else helps."
 _MEND: Final = (
     "The date moves with the first refresh that succeeds: mend what keeps it from that (`evergrant "
     "connections show` and `evergrant alerts list` tell). Only if that takes too long, ask the user to "
@@ -26,7 +26,7 @@ _MEND: Final = (
 #: Why, and what helps. `{life}` is how long the grant lives in all.
 _WHY: Final = {
     EndOf.REFRESH_TOKEN: (
-        "{provider}'s refresh tokens live {life} from their issue, and refreshing does not renew it",
+        "{provider}'s refresh tokens live {life} from their issue, and refreshing does not renew them",
         _AGAIN,
     ),
     EndOf.GRANT: (
@@ -34,7 +34,7 @@ _WHY: Final = {
         _AGAIN,
     ),
     EndOf.IDLE: (
-        "{provider} ends a grant that is not refreshed for {life}, and refreshing it does not succeed",
+        "{provider} ends a grant that is not refreshed for {life}, and {unrefreshed}",
         _MEND,
     ),
     EndOf.TOLD: (
@@ -52,15 +52,15 @@ _WHY: Final = {
         ),
     ),
     EndOf.NOT_REFRESHABLE: (
-        "The access token ends then, and {provider} gave no refresh token with it",
+        "That is the access token's end, and {provider} gave no refresh token with it",
         (
-            "Ask the user to connect {provider} again before that. Where the provider gives refresh tokens "
+            "Ask the user to connect {provider} again{before}. Where the provider gives refresh tokens "
             "to apps that ask for them, or that it has approved, ask for one, so that it lasts next time."
         ),
     ),
 }
 _RENEWABLE: Final = (
-    "{provider}'s refresh tokens live {life}, refreshing renews them, and refreshing it does not succeed",
+    "{provider}'s refresh tokens live {life}, refreshing renews them, and {unrefreshed}",
     _MEND,
 )
 
@@ -68,9 +68,12 @@ _RENEWABLE: Final = (
 def will_die(lived: Lived, end: End, display_name: str, *, now: datetime) -> AlertSpec:
     """One connection's grant will die, or should have died and nobody knows."""
     ref, over = lived.ref, end.at <= now
-    words = {"provider": display_name, "life": _duration(end)}
+    words = _words(display_name, end, lived, over=over)
     why, helps = _reason(end)
-    if over:
+    if over and end.of is EndOf.NOT_REFRESHABLE:
+        title = f"The {display_name} access token of user {ref.user_id} ended on {_day(end.at)}"
+        tried = "There is nothing to try. "
+    elif over:
         title = f"The {display_name} grant of user {ref.user_id} should have ended on {_day(end.at)}"
         tried = "Nobody has declared it dead: it is tried as usual, and what the provider answers counts. "
     else:
@@ -114,15 +117,17 @@ def many_will_die(
     number = f"{len(dying):,}" if exact else f"More than {len(dying):,}"
     over = sum(end.at <= now for _, end in dying)
     last = dying[-1][1]
-    words = {"provider": display_name, "life": _duration(first)}
+    words = _words(display_name, first, lived, over=last.at <= now)
     why, helps = _reason(first)
     grants = "grant" if number == "1" else "grants"
+    ahead = next((end for _, end in dying if end.at > now), None)
+    when = f"should have ended by {_day(last.at)}" if ahead is None else f"will die from {_day(ahead.at)} on"
     late = f" {over:,} of them should have ended already; what the provider answers counts." if over else ""
     return AlertSpec(
         cause=will_die_cause(lived.ref.provider_id, first.of),
         kind=WILL_DIE,
         severity="warning",
-        title=f"{number} {display_name} {grants} will die from {_day(first.at)} on",
+        title=f"{number} {display_name} {grants} {when}",
         help=f"{why.format(**words)}. The last that is known of ends on {_day(last.at)}.{late} "
         f"{helps.format(**words)} `evergrant connections list --provider-id {lived.ref.provider_id}` names "
         "the users. The alert ends by itself when nobody is left.",
@@ -190,6 +195,26 @@ def _day(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d at %H:%M} UTC"
 
 
-def _duration(end: End) -> str:
-    hours = end.life.total_seconds() / 3600
-    return f"{hours / 24:,.0f} days" if hours >= 47.5 else f"{hours:,.0f} hours"
+def _words(display_name: str, end: End, lived: Lived, *, over: bool) -> dict[str, str]:
+    before = "" if over else " before that"
+    failing = lived.life.failures > 0
+    return {
+        "provider": display_name,
+        "life": _duration(end.life),
+        "before": before,
+        "unrefreshed": "refreshing it does not succeed"
+        if failing
+        else "nobody refreshes it although it is due",
+    }
+
+
+def _duration(life: timedelta) -> str:
+    minutes = max(1.0, life.total_seconds() / 60)
+    if minutes < 90:
+        number, unit = minutes, "minute"
+    elif minutes < 47.5 * 60:
+        number, unit = minutes / 60, "hour"
+    else:
+        number, unit = minutes / (24 * 60), "day"
+    shown = f"{number:,.0f}"
+    return f"{shown} {unit}" if shown == "1" else f"{shown} {unit}s"

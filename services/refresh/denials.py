@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from domain.asks import Outcome, RefreshAsk
@@ -11,6 +13,9 @@ from services.refresh.answers import Wait
 from services.refresh.result import RefreshResult
 from services.scopes import Scope
 from storage.tokens.store import TokenStore
+
+#: Callers wait in their places for an account that has room again within this time.
+_MOMENT: Final = timedelta(seconds=1)
 
 
 class Denials:
@@ -22,9 +27,12 @@ class Denials:
         self._crowding = crowding
 
     def denied(
-        self, connection_id: UUID, ask: RefreshAsk, scope: Scope, gate: Denied
+        self, connection_id: UUID, ask: RefreshAsk, scope: Scope, gate: Denied, *, asked_at: datetime | None
     ) -> RefreshResult | Wait:
         """Give a scheduled refresh back, and say what its caller hears.
+
+        Args:
+            asked_at: Postgres' time when the row was read; None: it was not, since accounts have no rate.
 
         Raises:
             ServiceUnavailable: Postgres is away; the scheduler's mark runs out by itself.
@@ -40,5 +48,11 @@ class Denials:
                 self._tokens.unmark([connection_id])
             if gate.code == CONCURRENCY:
                 self._crowding.turned_away(scope)
-        deferred = RefreshResult(Outcome.DEFERRED, connection_id, retry_at=gate.retry_at, code=gate.code)
-        return deferred if ask.scheduled or gate.retry_at is not None else Wait(deferred)
+        retry_at, worth_waiting = gate.retry_at, gate.retry_at is None
+        if gate.code == ACCOUNT_RATE and asked_at is not None:
+            # Other denials pass in a moment. This one may take minutes, which callers would spend asking, and
+            # in places that those of the provider's other accounts need.
+            room_in = self._admission.room_in(scope)
+            retry_at, worth_waiting = asked_at + room_in, room_in <= _MOMENT
+        deferred = RefreshResult(Outcome.DEFERRED, connection_id, retry_at=retry_at, code=gate.code)
+        return Wait(deferred) if worth_waiting and not ask.scheduled else deferred

@@ -173,19 +173,20 @@ class RefreshProtocol:
             return RefreshResult(Outcome.DEFERRED, connection_id, code=provider.code)
         if self._guard.withholds(provider.facts):
             return RefreshResult(Outcome.DEFERRED, connection_id, code=RESTORE_GUARD)
-        scope = provider.scope_of(tenant)
+        scope, asked_at = provider.scope_of(tenant), None
         if scope.max_per_second_of_account is not None:
             # Whose account it is stands in the row alone. Read of such providers only.
             row = self._tokens.read(connection_id)
             if row is None:
                 return RefreshResult(Outcome.NOT_FOUND, connection_id, code="not_found")
+            ref, _, asked_at = row
             account = provider.account_of(
-                account_id=row[0].account_id, tenant=tenant, connection_id=connection_id
+                account_id=ref.account_id, tenant=tenant, connection_id=connection_id
             )
             scope = replace(scope, account=account)
         with self._admission.admit(scope) as gate:
             if isinstance(gate, Denied):
-                return self._denials.denied(connection_id, ask, scope, gate)
+                return self._denials.denied(connection_id, ask, scope, gate, asked_at=asked_at)
             # Under way before the claim is sent: no report may call settled what is about to be stamped.
             with self._flights.flight() as flight:
                 return self._claim(connection_id, ask, provider, flight)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from domain.lifetimes import End, EndOf, Life, ends, forecast, near_limit, nearest, refresh_token_end
 from domain.provider import GrantKind, GrantLimit, ProviderFacts, Rotation
+from domain.schedule import after_answer
 from tests.domain.build import NOW, PLAIN, STRICT
 
 DAY = timedelta(days=1)
@@ -182,7 +183,7 @@ def test_whatever_is_told_is_one_of_the_ends(
         return
     assert end in list(ends(facts_of, any_life))
     assert end.at <= NOW + ahead
-    assert not end.renewed or failures or (due is not None and due <= NOW - HOUR)
+    assert not end.renewed or failures or (due is not None and due <= NOW - end.stuck_after())
     assert issued is None or issued <= end.at
 
 
@@ -207,3 +208,56 @@ def test_an_answers_own_word_counts_before_the_definition(
 @pytest.mark.parametrize(("most", "near"), [(100, 90), (5, 4), (1, 1), (20, 18)])
 def test_a_limit_is_near_with_a_tenth_left(most: int, near: int) -> None:
     assert near_limit(GrantLimit(most)) == near
+
+
+@given(lives=st.timedeltas(timedelta(minutes=5), 400 * DAY), access=st.timedeltas(timedelta(minutes=1), WEEK))
+def test_who_is_never_taken_up_is_told_of_before_he_dies(lives: timedelta, access: timedelta) -> None:
+    """However short refresh tokens live: with all workers gone nothing fails, and nothing is refreshed; and
+    whoever is refreshed when he is due is never told of."""
+    known = facts(STRICT, refresh_token_lifetime=lives)
+    schedule = after_answer(known, began_at=NOW, expires_in=access, jitter=0.5, refresh_lives=lives)
+    due = schedule.refresh_due_at
+    assert due is not None
+    alone = Life(NOW, NOW, schedule.expires_at, NOW + lives, refresh_due_at=due)
+
+    assert forecast(known, alone, now=due, ahead=WEEK) is None
+    end = forecast(known, alone, now=NOW + lives - timedelta(seconds=1), ahead=WEEK)
+
+    assert end is not None
+    assert end.of is EndOf.REFRESH_TOKEN
+
+
+def test_the_nearest_end_is_none_that_a_refresh_has_outlived() -> None:
+    known = facts(grant_lifetime=9 * DAY, refresh_token_idle_lifetime=90 * DAY)
+
+    end = nearest(known, HEALTHY)
+
+    assert end is not None
+    assert end.of is EndOf.IDLE
+
+
+def test_of_a_grant_whose_refreshes_fail_the_first_end_is_nearest() -> None:
+    """The same that the alert tells."""
+    known = facts(STRICT, grant_lifetime=365 * DAY, refresh_token_idle_lifetime=60 * DAY)
+    unused = life(connected_at=NOW - 100 * DAY, issued_at=NOW - 55 * DAY, refresh_due_at=NOW - HOUR)
+    failing = replace(unused, failures=9)
+
+    assert [each.of for each in (nearest(known, unused), nearest(known, failing)) if each] == [
+        EndOf.GRANT,
+        EndOf.IDLE,
+    ]
+    assert told(known, failing) is EndOf.IDLE
+
+
+def test_a_token_that_is_replaced_now_and_then_is_not_taken_for_one_that_is_not() -> None:
+    """The answers in between repeat it with what is left of its life. One that is nearly over although it is
+    used is another matter."""
+    known = facts(STRICT, rotation=Rotation.OPTIONAL, refresh_token_idle_lifetime=100 * DAY)
+    repeated = life(refresh_expires_at=NOW + 99 * DAY, dies_at=NOW + 99 * DAY)
+    unused = replace(repeated, issued_at=NOW - 95 * DAY, refresh_expires_at=NOW + 4 * DAY, failures=9)
+    over = life(refresh_expires_at=NOW + 4 * DAY, dies_at=NOW + 4 * DAY)
+
+    found = nearest(known, repeated), forecast(known, unused, now=NOW, ahead=WEEK)
+
+    assert [(end.of, end.renewed) for end in found if end] == [(EndOf.TOLD, True)] * 2
+    assert told(known, replace(over, connected_at=NOW - 1000 * DAY)) is EndOf.TOLD

@@ -240,6 +240,41 @@ def test_many_that_die_of_one_cause_are_one_incident(world: World, services: Ser
     assert world.alerts() == []
 
 
+def test_a_number_that_is_no_more_than_what_was_looked_at_is_not_called_exact(
+    world: World, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some of those that were looked at have outlived their end; behind them are more that die."""
+    monkeypatch.setattr("storage.lives.MOST", 9)
+    monkeypatch.setattr("services.forecast.MOST", 9)
+    several = connect(world, "capped", 12)
+    connected_ago(world, 360, *several)
+    connected_ago(world, 366, *several[:2])
+
+    services.forecast.look()
+
+    alert = only(world)
+    assert alert["title"].startswith("More than 7 Capped grants will die from ")
+    assert alert["detail"]["connections_is_exact"] is False
+
+
+def test_whoever_dies_too_late_to_be_told_does_not_make_a_number_inexact(
+    world: World, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look reached them, so that it has reached all who die before them."""
+    monkeypatch.setattr("storage.lives.MOST", 9)
+    monkeypatch.setattr("services.forecast.MOST", 9)
+    several = connect(world, "fixed", 12)
+    world.update("dies_at = now() + interval '6 days', refresh_expires_at = NULL", *several)
+    connected_ago(world, 57, *several[:7])
+    connected_ago(world, 48, *several[7:])
+
+    services.forecast.look()
+
+    alert = only(world)
+    assert alert["title"].startswith("7 Fixed grants will die from ")
+    assert alert["detail"]["connections_is_exact"] is True
+
+
 def test_an_account_near_its_limit_is_told(world: World, services: Services) -> None:
     """The words name whose grant dies next; it ends when one is disconnected."""
     grants = world.sim.mint("google", 4, owner=world.owner)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -15,7 +17,7 @@ from domain.asks import Outcome
 from services.admission import ACCOUNT_RATE, Admission
 from services.crowding import Crowding
 from services.providers import ReadyProvider
-from services.rates import LONGEST_WAIT, SharedRates
+from services.rates import LONGEST_WAIT, PAUSE_AFTER_SILENCE, SharedRates
 from services.scheduling import Work
 from services.slots import Slots
 from services.wiring import Services
@@ -137,6 +139,24 @@ def test_who_is_denied_is_put_off_one_after_the_other(world: World, services: Se
     assert waits == pytest.approx([20, 40, 60], abs=5)
 
 
+def test_a_caller_hears_when_the_account_has_room_again(world: World, services: Services) -> None:
+    """At three a minute, "soon" would have him ask for nothing; and he does not wait for it in one of the few
+    places, which callers for other accounts need."""
+    busy = connect(world, *[BUSY] * 4)
+    for one in busy[:3]:
+        world.refresh(one)
+    slept: list[float] = []
+    services.refresh._sleep = slept.append
+
+    asked = world.refresh(busy[3], DEMANDED, patience=timedelta(seconds=2))
+
+    assert slept == []
+
+    assert (asked.outcome, asked.code) == (Outcome.DEFERRED, ACCOUNT_RATE)
+    assert asked.retry_at is not None
+    assert (asked.retry_at - world.row(busy[3])["now"]).total_seconds() == pytest.approx(20, abs=5)
+
+
 def test_a_busy_account_starves_nobody_of_its_provider(world: World, services: Services) -> None:
     """Its two hundred tokens have been due for longest; all others are refreshed before a minute of its own
     rate is over, although each tick publishes no more than the provider's rate."""
@@ -234,3 +254,31 @@ def test_without_redis_a_process_counts_alone(closed_url: str) -> None:
 
     assert taken == [True] * 3 + [False] * 2
     assert rates.turn("someone", 1.0) == timedelta(seconds=1)
+
+
+def test_a_redis_that_does_not_answer_is_waited_for_once() -> None:
+    """Not at each of the questions of each admission; after a pause it is asked again."""
+    now = 0.0
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.setblocking(False)
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        rates = SharedRates(SecretStr(url), clock=lambda: now)
+
+        answers = [rates.has_room("someone", 0.05) and rates.take("someone", 0.05) for _ in range(4)]
+        rates.turn("someone", 1.0)
+
+        assert answers == [True] * 3 + [False]
+        assert _callers(silent) == 1
+        now = PAUSE_AFTER_SILENCE
+        rates.has_room("someone", 0.05)
+        assert _callers(silent) == 1
+
+
+def _callers(server: socket.socket) -> int:
+    """How many connections were made since the last time."""
+    number = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            server.accept()[0].close()
+            number += 1
+    return number

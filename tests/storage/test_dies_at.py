@@ -150,6 +150,19 @@ def test_the_four_looks_find_what_may_die_and_nothing_else(bench: Bench) -> None
     assert {lived.ref.connection_id for _, lived in lives} == set(ids.values()) - {ids["dead"]}
 
 
+def test_grants_that_began_long_before_their_whole_life_are_not_looked_through(bench: Bench) -> None:
+    """Most of them are dead, and would be stepped over at each look, more every month."""
+    lately, long_ago = bench.new("lately"), bench.new("long ago")
+    with bench.engine.begin() as connection:
+        for days, connection_id in ((366, lately), (368, long_ago)):
+            connection.execute(
+                text("UPDATE connections SET connected_at = now() - :ago WHERE id = :id"),
+                {"ago": timedelta(days=days), "id": connection_id},
+            )
+
+    assert LifeStore(bench.engine).candidates([Wanted("acme", 365 * DAY)], ahead=7 * DAY) == [lately]
+
+
 def test_a_landing_of_a_healthy_token_writes_into_no_index_of_the_forecast(bench: Bench) -> None:
     """Both are partial, and hold nothing of a provider whose refreshes move every end."""
     for number in range(3):
