@@ -1,4 +1,4 @@
-"""The end of an outage: two thousand tokens are due, and one provider answers again."""
+"""The end of an outage: eight hundred tokens are due, and one provider answers again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.servers
 
-TOKENS: Final = 2000
+TOKENS: Final = 800
 RATE: Final = 50
 WORKERS: Final = 12
 PACED: Final = f"""
