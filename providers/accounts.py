@@ -11,7 +11,6 @@ import binascii
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from pydantic import SecretStr
 
@@ -20,16 +19,12 @@ from providers.answers import member
 from providers.app_credentials import AppCredentials
 from providers.definition import ProviderDefinition
 from providers.http import WireAnswer
+from providers.kept_texts import shown
 from providers.refusals import Reading
 from providers.requests import NO_METADATA, PreparedCall, asking
 from providers.toml_values import VARIABLE
 from providers.url_templates import names_in
 from providers.vocabulary import AccountSource, Endpoint
-
-#: What `connections.account_id` takes.
-LONGEST: Final = 255
-#: A JSON number beyond this has lost digits in other hands already (RFC 8259 §6); ids of that size are texts.
-_LARGEST: Final = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +178,6 @@ def _is_issuer(said: object, issuer: str) -> bool:
 
 
 def _shown(value: object, secrets: Iterable[str]) -> str | None:
-    """Return a text or a number as it may be kept and shown; None for what may not."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return None
-    if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
-        return None
-    text = str(value).strip()
-    if not text or len(text) > LONGEST or not text.isprintable():
-        return None
-    return None if any(secret and secret in text for secret in secrets) else text
+    """Return a text or a number as it may be kept and shown; None for what may not, or repeats a secret."""
+    text = shown(value)
+    return None if text is None or any(secret and secret in text for secret in secrets) else text

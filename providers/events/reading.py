@@ -1,4 +1,4 @@
-"""What everything that reads pushed messages shares: the refusal, texts that may be kept, instants."""
+"""What everything that reads pushed messages shares: the refusal, ids of messages, instants."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ from typing import Final
 
 from domain.errors import EvergrantError
 from domain.events import Statement
+from providers.kept_texts import shown
 
-#: What may be kept of a provider's ids; `connections.account_id` takes no more.
-LONGEST: Final = 255
 #: Numbers of at least this size are milliseconds: as seconds they would lie 3,000 years ahead.
 _MILLISECONDS: Final = 100_000_000_000
 _DIGITS: Final = re.compile(r"[0-9]{1,16}(\.[0-9]{1,9})?")
-#: Numbers beyond it have lost digits in other hands already (RFC 8259 §6).
-_LARGEST: Final = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +46,6 @@ class Forged(EvergrantError):
     def __init__(self, err: str, description: str) -> None:
         super().__init__(f"{err}: {description}")
         self.err, self.description = err, description
-
-
-def shown(value: object) -> str | None:
-    """Return a text or a number as it may be kept and shown; None for what may not."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return None
-    if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
-        return None
-    text = str(value).strip()
-    return text if text and len(text) <= LONGEST and text.isprintable() else None
 
 
 def message_id(value: object, content: bytes) -> str:

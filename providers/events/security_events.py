@@ -16,8 +16,9 @@ from joserfc.jwk import ECKey, RSAKey
 
 from domain.events import Meaning, Statement, as_credential_hash
 from providers.events.keys import KeySets, KeysUnavailable
-from providers.events.reading import Forged, Message, instant, message_id, shown
+from providers.events.reading import Forged, Message, instant, message_id
 from providers.events.tables import SecurityEventTokens
+from providers.kept_texts import shown
 
 __all__ = ["KeysUnavailable", "verified"]
 

@@ -15,8 +15,9 @@ from pydantic import SecretStr
 
 from domain.events import Meaning, Statement
 from providers.answers import member
-from providers.events.reading import Forged, Message, instant, message_id, shown
+from providers.events.reading import Forged, Message, instant, message_id
 from providers.events.tables import Place, Signature, Webhook
+from providers.kept_texts import shown
 
 #: Of a signature, in either encoding, and of a timestamp; what is longer is none.
 _LONGEST: Final = 200
